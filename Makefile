@@ -1,0 +1,60 @@
+# The commands of this repository. `make demo` and `make test` are the two that the README names.
+SHELL := /bin/sh
+VENV := .venv
+PY := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+UV_VERSION := 0.13.9
+CLUSTER ?= auto
+export CLUSTER
+
+.PHONY: help demo demo-down test check e2e cluster cluster-down images docs lock clean
+
+help:  ## Say what each target does.
+	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+$(VENV)/installed: requirements-dev.lock scripts/find-python
+	@python=$$(scripts/find-python) && "$$python" -m venv --clear $(VENV)
+	@$(PY) -m pip --quiet --disable-pip-version-check install uv==$(UV_VERSION)
+	@$(UV) pip install --quiet --require-hashes --python $(PY) -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/installed  ## A cluster, a ledger and a shop: a bad version is rolled back, a good one promoted.
+	@$(PY) -m tests.demo
+
+demo-down: cluster-down  ## Remove everything that the demo made.
+
+cluster: $(VENV)/installed  ## A real two-node Kubernetes (CLUSTER=auto|kind|local|current).
+	@$(PY) -m tests.support.cluster up
+
+cluster-down: $(VENV)/installed  ## Remove that cluster.
+	@$(PY) -m tests.support.cluster down
+
+images: $(VENV)/installed  ## Build the images and load them into the cluster.
+	@$(PY) -m tests.support.cluster images
+
+test: $(VENV)/installed  ## Everything that needs no cluster, with a real Postgres.
+	@$(PY) -m pytest -q
+
+e2e: $(VENV)/installed  ## The proofs on the cluster (makes one if there is none).
+	@$(PY) -m pytest -q -m e2e tests/e2e
+
+check: $(VENV)/installed  ## Format, lint, types, layers, SQL, charts, CRDs.
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy
+	@PYTHONPATH=operator:. $(VENV)/bin/lint-imports
+	@$(VENV)/bin/sqlfluff lint operator/shieldx/ledger/sql
+	@$(PY) -m pytest -q tests/check -m "not e2e"
+
+docs: $(VENV)/installed  ## Regenerate the pages that are made from code.
+	@PYTHONPATH=operator:. $(PY) scripts/generate-docs
+
+lock: $(VENV)/installed  ## Resolve the dependencies anew into the lock files.
+	@$(UV) pip compile --quiet --no-header --generate-hashes --universal --python-version 3.12 \
+	  --no-emit-index-url --no-emit-find-links --no-annotate -o requirements.lock pyproject.toml
+	@$(UV) pip compile --quiet --no-header --generate-hashes --universal --python-version 3.12 \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --extra embedded --group dev \
+	  -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+clean:  ## Remove the environment and caches of this checkout.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
