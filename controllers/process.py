@@ -1,0 +1,38 @@
+"""The operator process: kopf's settings, and what handlers share."""
+
+import asyncio
+import os
+from typing import Any, Final
+
+import kopf
+
+from controllers.loop import Bells, Locks
+from shieldx.kube import Cluster
+
+FINALIZER: Final = "shieldx.io/operator"
+PREFIX: Final = "operator.shieldx.io"
+CONCURRENT_PASSES: Final = 24
+
+
+@kopf.on.startup()
+async def open_process(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
+    settings.persistence.finalizer = FINALIZER
+    # These annotations appear on objects that are being deleted only: no handler detects changes.
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=PREFIX, v1=False)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=PREFIX, v1=False)
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    settings.watching.chunk_size = 500
+    settings.posting.enabled = True
+    settings.posting.loggers = False
+    settings.scanning.disabled = True
+    memo.bells = Bells()
+    memo.locks = Locks()
+    memo.work = asyncio.Semaphore(CONCURRENT_PASSES)
+    memo.cluster = await Cluster.open()
+    memo.environment = dict(os.environ)
+
+
+@kopf.on.cleanup()
+async def close_process(memo: kopf.Memo, **_: Any) -> None:
+    await memo.cluster.close()
