@@ -1,0 +1,143 @@
+"""Who calls, and what that caller may do.
+
+A caller is a Kubernetes service account, known by its token (`shieldx.kube.tokens`), that the
+ledger's configuration names together with scopes and account prefixes. What lies outside the
+prefixes does not exist for that caller: 404, never "exists but is not yours".
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from shieldx.kube.tokens import ReviewUnavailableError, TokenCache
+from shieldx.sidecar.exchange import Exchange
+
+if TYPE_CHECKING:
+    from shieldx.kube.cluster import Identity
+
+logger = logging.getLogger(__name__)
+
+SYSTEM: Final = "system/"
+BEARER: Final = b"bearer "
+CHALLENGE: Final = b'www-authenticate: Bearer realm="shieldx"\r\n'
+
+
+class Scope(StrEnum):
+    """What a caller may do at all."""
+
+    READ = "read"
+    WRITE = "write"
+    ISSUE = "issue"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated caller: the owner of its idempotency keys, with its rights."""
+
+    identity: str
+    scopes: frozenset[Scope]
+    prefixes: tuple[str, ...] | None = None
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes
+
+    def sees(self, account: str) -> bool:
+        """Whether this account exists for the caller."""
+        return self.prefixes is None or account.startswith(self.prefixes)
+
+    def sees_any(self, accounts: Iterable[str]) -> bool:
+        return self.prefixes is None or any(map(self.sees, accounts))
+
+
+EMBEDDED: Final = Caller("embedded", frozenset(Scope))
+
+type Policy = dict[tuple[str, str], Caller]
+type Then = Callable[[Exchange, Caller], None]
+
+
+class Authenticator(Protocol):
+    """Finds out who calls, then goes on with the request; or refuses it."""
+
+    def identify(self, exchange: Exchange, then: Then) -> None: ...
+
+
+class NoTokens:
+    """For a server that only this machine can reach: everybody is the one caller."""
+
+    def identify(self, exchange: Exchange, then: Then) -> None:
+        then(exchange, EMBEDDED)
+
+
+class ServiceAccounts:
+    """Bearer tokens of service accounts, matched against the ledger's configuration."""
+
+    def __init__(self, tokens: TokenCache, policy: Policy) -> None:
+        self.policy = policy
+        self._tokens = tokens
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def identify(self, exchange: Exchange, then: Then) -> None:
+        """Go on at once when the token is known, else when it has been reviewed."""
+        token = bearer(exchange.authorization)
+        if token is None:
+            _unauthenticated(exchange, "Send a service-account token: Authorization: Bearer ….")
+            return
+        reviewed = self._tokens.known(token)
+        if reviewed is not None:
+            self._admit(exchange, reviewed.identity, then)
+            return
+        task = asyncio.create_task(self._review(exchange, token, then))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _review(self, exchange: Exchange, token: bytes, then: Then) -> None:
+        try:
+            reviewed = await self._tokens.review(token)
+        except ReviewUnavailableError as error:
+            logger.warning("A token could not be reviewed: %s", error)
+            exchange.refuse(
+                503,
+                "authentication_unavailable",
+                "The cluster does not answer token reviews; try again.",
+                fields=b"retry-after: 1\r\n",
+            )
+            return
+        except Exception:
+            logger.exception("A token review failed")
+            exchange.refuse(500, "internal_error", "Our fault: see the server's log.")
+            return
+        self._admit(exchange, reviewed.identity, then)
+
+    def _admit(self, exchange: Exchange, identity: "Identity | None", then: Then) -> None:
+        if identity is None:
+            _unauthenticated(exchange, "The token is not valid for audience shieldx, or expired.")
+            return
+        caller = self.policy.get((identity.namespace, identity.name))
+        if caller is None:
+            exchange.refuse(
+                403,
+                "unknown_caller",
+                f"Service account {identity.namespace}/{identity.name} is not in this ledger's "
+                "spec.api.auth.serviceAccounts; add it there.",
+            )
+            return
+        try:
+            then(exchange, caller)
+        except Exception:
+            logger.exception("A request failed inside the server")
+            exchange.refuse(500, "internal_error", "Our fault: see the server's log.")
+
+
+def bearer(authorization: bytes | None) -> bytes | None:
+    """Return the token of a Bearer authorization, or None."""
+    if authorization is None or authorization[: len(BEARER)].lower() != BEARER:
+        return None
+    return authorization[len(BEARER) :].strip() or None
+
+
+def _unauthenticated(exchange: Exchange, message: str) -> None:
+    exchange.refuse(401, "unauthenticated", message, fields=CHALLENGE)

@@ -1,0 +1,125 @@
+"""The mounted configuration of one ledger's API: parsed once, strictly, and again on change.
+
+The operator writes it; a file that does not parse at the start is fatal, one that stops to parse
+later is logged and the last good one stays in force.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from shieldx.sidecar.auth import Caller, Policy, Scope
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS: Final = 2.0
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+Seconds = Annotated[int, msgspec.Meta(ge=1, le=366 * 86400)]
+
+
+class ConfigError(Exception):
+    """The configuration file cannot be read or says what it must not."""
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    pass
+
+
+class Asset(_Strict, frozen=True):
+    """What is counted: amounts are integers of 10^-scale."""
+
+    code: Name
+    scale: Annotated[int, msgspec.Meta(ge=0, le=18)] = 0
+
+
+class Holds(_Strict, frozen=True):
+    """How long a hold lives when nobody says, and at most."""
+
+    default_timeout_seconds: Seconds = 900
+    max_timeout_seconds: Seconds = 86400
+
+
+class ServiceAccount(_Strict, frozen=True):
+    """One caller: its scopes, and the account prefixes it is limited to (none: all accounts)."""
+
+    namespace: Name
+    name: Name
+    scopes: list[Scope]
+    accounts: list[Name] | None = None
+
+
+class Auth(_Strict, frozen=True):
+    """Everybody who may call."""
+
+    service_accounts: list[ServiceAccount] = []
+
+
+class Config(_Strict, frozen=True):
+    """One ledger shard as its API serves it."""
+
+    ledger: Name
+    shard: Name = "s0"
+    asset: Asset = msgspec.field(default_factory=lambda: Asset(code="CREDIT"))
+    holds: Holds = Holds()
+    auth: Auth = Auth()
+
+    def policy(self) -> Policy:
+        """Index the callers by namespace and name."""
+        return {
+            (entry.namespace, entry.name): Caller(
+                identity=f"system:serviceaccount:{entry.namespace}:{entry.name}",
+                scopes=frozenset(entry.scopes),
+                prefixes=tuple(entry.accounts) if entry.accounts else None,
+            )
+            for entry in self.auth.service_accounts
+        }
+
+
+def parse(text: bytes) -> Config:
+    """Parse the JSON configuration."""
+    try:
+        config = msgspec.json.decode(text, type=Config)
+    except msgspec.DecodeError as error:
+        raise ConfigError(str(error)) from error
+    if config.holds.default_timeout_seconds > config.holds.max_timeout_seconds:
+        raise ConfigError("holds: defaultTimeoutSeconds is above maxTimeoutSeconds")
+    return config
+
+
+def load(path: Path) -> Config:
+    """Read and parse the file, or say what is wrong with it."""
+    try:
+        return parse(path.read_bytes())
+    except (OSError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+async def follow(
+    path: Path, changed: Callable[[Config], None], *, every_seconds: float = POLL_SECONDS
+) -> None:
+    """Call `changed` whenever the mounted file has a new content that parses."""
+    seen: bytes | None = None
+    while True:
+        try:
+            text = await asyncio.to_thread(path.read_bytes)
+        except OSError as error:
+            logger.warning("The configuration cannot be read, the last one stays: %s", error)
+        else:
+            if seen is not None and text != seen:
+                _offer(text, changed)
+            seen = text
+        await asyncio.sleep(every_seconds)
+
+
+def _offer(text: bytes, changed: Callable[[Config], None]) -> None:
+    try:
+        config = parse(text)
+    except ConfigError as error:
+        logger.error("The new configuration is refused, the last one stays: %s", error)  # noqa: TRY400 — the message says all
+        return
+    changed(config)
+    logger.info("The configuration was reloaded")

@@ -1,0 +1,127 @@
+"""One request and its answer: what a connection hands to a route, and what comes back.
+
+Answers of one connection leave in the order of their requests, whoever is ready first; so an
+exchange is also a place in line. It is answered once, at once or later, from a callback: the hot
+path has no Task and no Future per request.
+"""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Final, Protocol
+
+import msgspec
+
+JSON: Final = b"application/json"
+PROBLEM: Final = b"application/problem+json"
+
+
+class Line(Protocol):
+    """Where an exchange waits for its turn."""
+
+    def ready(self) -> None:
+        """Send what may be sent now."""
+
+
+class Exchange:
+    """A complete request, and the answer that it gets."""
+
+    __slots__ = (
+        "answered",
+        "authorization",
+        "body",
+        "content_type",
+        "fields",
+        "key",
+        "line",
+        "method",
+        "on_answer",
+        "payload",
+        "query",
+        "route",
+        "started",
+        "status",
+        "target",
+    )
+
+    def __init__(self, line: Line, method: bytes) -> None:
+        self.line = line
+        self.method = method
+        self.target = b""
+        self.query = b""
+        self.key: bytes | None = None
+        self.authorization: bytes | None = None
+        self.body = b""
+        self.route = ""
+        self.started = 0.0
+        self.status = 0
+        self.payload: bytes | None = None
+        self.content_type = JSON
+        self.fields = b""
+        self.answered = False
+        self.on_answer: Callable[[Exchange], None] | None = None
+
+    def answer(
+        self, status: int, payload: bytes, *, content_type: bytes = JSON, fields: bytes = b""
+    ) -> None:
+        """Answer with `payload`; `fields` are whole header lines, each with its line end."""
+        if self.answered:
+            return
+        self.answered = True
+        self.status = status
+        self.payload = payload
+        self.content_type = content_type
+        self.fields = fields
+        if self.on_answer is not None:
+            self.on_answer(self)
+        self.line.ready()
+
+    def refuse(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        facts: Mapping[str, object] | None = None,
+        fields: bytes = b"",
+    ) -> None:
+        """Answer with a problem that says whose fault it is and what to do."""
+        payload = problem(status, code, message, facts)
+        self.answer(status, payload, content_type=PROBLEM, fields=fields)
+
+    def head(self) -> bytes:
+        """Write the status line and the header fields but the ones that the connection adds."""
+        length = len(self.payload or b"")
+        template = _HEADS.get(self.status) or _status_line(self.status)
+        return template % (self.content_type, length, self.fields)
+
+
+def problem(
+    status: int, code: str, message: str, facts: Mapping[str, object] | None = None
+) -> bytes:
+    """Encode a problem of RFC 9457 together with this API's own code, message and facts."""
+    return msgspec.json.encode(problem_fields(status, code, message, facts))
+
+
+def problem_fields(
+    status: int, code: str, message: str, facts: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """Say `{type, title, status, code, message, …facts}`."""
+    return {
+        "type": f"urn:shieldx:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "message": message,
+        **(facts or {}),
+    }
+
+
+def _status_line(status: int) -> bytes:
+    phrase = HTTPStatus(status).phrase.encode()
+    return (
+        b"HTTP/1.1 %d %b\r\n" % (status, phrase)
+        + b"content-type: %b\r\ncontent-length: %d\r\ncache-control: no-store\r\n%b"
+    )
+
+
+_HEADS: Final = {status: _status_line(status) for status in (200, 201, 400, 402, 404, 409, 503)}
