@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY: Final = timedelta(seconds=1)
 LAST_RETRY: Final = timedelta(minutes=1)
 
-type Key = tuple[str | None, str]
+type Key = tuple[str, str | None, str]  # what kind of resource, its namespace and name
 type Reconcile = Callable[[], Awaitable[timedelta]]
 
 

@@ -1,0 +1,60 @@
+"""Carry out a plan, or let a ledger go. Every write may be the last: each can be repeated."""
+
+import secrets
+from typing import Final
+
+from controllers.creditledger.manifests import Owner, postgres_secret
+from controllers.creditledger.names import Names
+from controllers.creditledger.plan import Plan
+from shieldx.kube import Cluster, NamespaceTerminatingError
+from shieldx.resources.creditledger import API_VERSION, KIND, CreditLedgerSpec, DeletionPolicy
+
+PASSWORD_BYTES: Final = 32
+
+
+async def act(cluster: Cluster, names: Names, uid: str, plan: Plan) -> None:
+    """Apply what is planned, then say what is known; a namespace that ends is left alone."""
+    try:
+        for shard in plan.passwords:
+            # Created where there is none, else left as it is: the operator may not read Secrets.
+            password = secrets.token_urlsafe(PASSWORD_BYTES)
+            await cluster.create(postgres_secret(Owner(names, uid), shard, password))
+        for manifest in plan.apply:
+            await cluster.apply(manifest)
+        await cluster.patch(
+            API_VERSION,
+            KIND,
+            names.namespace,
+            names.ledger,
+            {"status": plan.status},
+            subresource="status",
+        )
+    except NamespaceTerminatingError:
+        return
+
+
+async def release(cluster: Cluster, names: Names, spec: CreditLedgerSpec) -> str:
+    """Remove what no owner reference removes; return where the data is, or that it is gone."""
+    await cluster.delete(
+        "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", None, names.token_review_binding
+    )
+    claims = ", ".join(names.volume_claim(shard.name) for shard in spec.shards)
+    passwords = ", ".join(names.secret(shard.name) for shard in spec.shards)
+    if spec.deletion_policy is DeletionPolicy.RETAIN:
+        return (
+            f"Data kept in PersistentVolumeClaim {claims}, passwords in Secret {passwords}: a "
+            f"CreditLedger {names.ledger} with the same shards takes them up again"
+        )
+    for shard in spec.shards:
+        await cluster.delete(
+            "apps/v1",
+            "StatefulSet",
+            names.namespace,
+            names.shard(shard.name),
+            propagation="Foreground",
+        )
+        await cluster.delete(
+            "v1", "PersistentVolumeClaim", names.namespace, names.volume_claim(shard.name)
+        )
+        await cluster.delete("v1", "Secret", names.namespace, names.secret(shard.name))
+    return f"Data deleted with PersistentVolumeClaim {claims} and Secret {passwords}"

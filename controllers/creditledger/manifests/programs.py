@@ -1,0 +1,277 @@
+"""The programs in front of a ledger's Postgres: API and keeper, and what they need."""
+
+import hashlib
+import json
+from typing import Final
+
+from controllers.creditledger.manifests.owner import (
+    API,
+    KEEPER,
+    POSTGRES,
+    POSTGRES_PORT,
+    SECRETS_DIR,
+    Manifest,
+    Owner,
+    Settings,
+    container_security,
+    disruption_budget,
+    pod_security,
+)
+from controllers.creditledger.names import API_CLUSTER_ROLE, Names
+from shieldx.resources.creditledger import CreditLedgerSpec
+
+API_PORT: Final = 5004
+METRICS_PORT: Final = 9090
+API_UID: Final = 10001
+CONFIG_DIR: Final = "/etc/shieldx"
+# A pod that leaves goes on serving until everybody has heard that it does.
+PRE_STOP_SECONDS: Final = 5
+GRACE_SECONDS: Final = 45
+
+
+def config_map(owner: Owner, spec: CreditLedgerSpec) -> Manifest:
+    """What API and keeper must know of the spec; they notice changes of callers by themselves."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": owner.metadata(owner.names.api, API),
+        "data": {"ledger.json": json.dumps(_configuration(owner.names, spec), indent=1)},
+    }
+
+
+def service_account(owner: Owner, name: str, component: str) -> Manifest:
+    """The identity with which a component asks the API server about its callers' tokens."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": owner.metadata(name, component),
+        "automountServiceAccountToken": False,
+    }
+
+
+def token_review_binding(owner: Owner) -> Manifest:
+    """Let API and keeper create TokenReviews, a right of the cluster; removed by the finalizer."""
+    names = owner.names
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": names.token_review_binding, "labels": names.labels(API)},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": API_CLUSTER_ROLE,
+        },
+        "subjects": [
+            {"kind": "ServiceAccount", "namespace": names.namespace, "name": name}
+            for name in (names.api, names.keeper)
+        ],
+    }
+
+
+def http_service(owner: Owner, name: str, component: str) -> Manifest:
+    """The address of the API, or of the keeper."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": owner.metadata(name, component),
+        "spec": {
+            "selector": owner.names.selector(component),
+            "ports": [{"name": "http", "port": API_PORT, "targetPort": "http"}],
+        },
+    }
+
+
+def http_network_policy(owner: Owner, name: str, component: str) -> Manifest:
+    """Pods reach the HTTP ports; the component reaches Postgres, DNS and the API server only.
+
+    The API server has no portable selector, so its usual ports are open.
+    """
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": owner.metadata(name, component),
+        "spec": {
+            "podSelector": {"matchLabels": owner.names.selector(component)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [
+                {
+                    "ports": [
+                        {"protocol": "TCP", "port": API_PORT},
+                        {"protocol": "TCP", "port": METRICS_PORT},
+                    ]
+                }
+            ],
+            "egress": [
+                {
+                    "to": [{"podSelector": {"matchLabels": owner.names.selector(POSTGRES)}}],
+                    "ports": [{"protocol": "TCP", "port": POSTGRES_PORT}],
+                },
+                {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
+                {"ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]},
+            ],
+        },
+    }
+
+
+def api_disruption_budget(owner: Owner) -> Manifest:
+    """Drain one API pod at a time."""
+    return disruption_budget(owner, owner.names.api, API)
+
+
+def api(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Manifest:
+    """The HTTP API: spread over nodes, and replaced without losing a request."""
+    names = owner.names
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": names.selector(API)},
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+    manifest = _http_program(
+        owner,
+        spec,
+        settings,
+        component=API,
+        name=names.api,
+        arguments=["sidecar", "--host=0.0.0.0"],
+        resources={"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+    )
+    manifest["spec"] |= {
+        "replicas": spec.api_replicas,
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+        },
+    }
+    manifest["spec"]["template"]["spec"]["topologySpreadConstraints"] = [spread]
+    return manifest
+
+
+def keeper(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Manifest:
+    """The one process that does what no request asks for."""
+    manifest = _http_program(
+        owner,
+        spec,
+        settings,
+        component=KEEPER,
+        name=owner.names.keeper,
+        arguments=["keeper", f"--operator={settings.operator_account}"],
+        resources={"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}},
+    )
+    manifest["spec"] |= {"replicas": 1, "strategy": {"type": "Recreate"}}
+    return manifest
+
+
+def _http_program(
+    owner: Owner,
+    spec: CreditLedgerSpec,
+    settings: Settings,
+    *,
+    component: str,
+    name: str,
+    arguments: list[str],
+    resources: Manifest,
+) -> Manifest:
+    """A Deployment of our image that speaks HTTP, knows the DSN file and the configuration."""
+    names, shard = owner.names, spec.shards[0]
+    configuration = json.dumps(_static(_configuration(names, spec)), sort_keys=True)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": owner.metadata(name, component),
+        "spec": {
+            "selector": {"matchLabels": names.selector(component)},
+            "template": {
+                "metadata": {
+                    "labels": names.labels(component),
+                    "annotations": {
+                        "shieldx.io/config": hashlib.sha256(configuration.encode()).hexdigest()[:16]
+                    },
+                },
+                "spec": {
+                    **pod_security(API_UID),
+                    "serviceAccountName": name,
+                    "automountServiceAccountToken": True,
+                    "terminationGracePeriodSeconds": GRACE_SECONDS,
+                    "containers": [
+                        {
+                            "name": component,
+                            "image": settings.image,
+                            "imagePullPolicy": settings.pull_policy,
+                            "securityContext": container_security(),
+                            "args": [
+                                *arguments,
+                                f"--dsn-file={SECRETS_DIR}/dsn",
+                                f"--config={CONFIG_DIR}/ledger.json",
+                                f"--port={API_PORT}",
+                                f"--metrics-port={METRICS_PORT}",
+                            ],
+                            "ports": [
+                                {"name": "http", "containerPort": API_PORT},
+                                {"name": "metrics", "containerPort": METRICS_PORT},
+                            ],
+                            "resources": resources,
+                            "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
+                            "startupProbe": _probe("/health", period=1, failures=60),
+                            "readinessProbe": _probe("/ready", period=2, failures=2),
+                            "livenessProbe": _probe("/health", period=10, failures=3),
+                            "volumeMounts": [
+                                {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True},
+                                {"name": "secret", "mountPath": SECRETS_DIR, "readOnly": True},
+                                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the pod.
+                            ],
+                        }
+                    ],
+                    "volumes": [
+                        {"name": "config", "configMap": {"name": names.api}},
+                        {
+                            "name": "secret",
+                            "secret": {
+                                "secretName": names.secret(shard.name),
+                                "items": [{"key": "dsn", "path": "dsn"}],
+                            },
+                        },
+                        {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+                    ],
+                },
+            },
+        },
+    }
+
+
+def _configuration(names: Names, spec: CreditLedgerSpec) -> Manifest:
+    return {
+        "ledger": f"{names.namespace}/{names.ledger}",
+        "shard": spec.shards[0].name,
+        "asset": {"code": spec.asset.code, "scale": spec.asset.scale},
+        "holds": {
+            "defaultTimeoutSeconds": int(spec.default_timeout.total_seconds()),
+            "maxTimeoutSeconds": int(spec.max_timeout.total_seconds()),
+        },
+        "auth": {
+            "serviceAccounts": [
+                {
+                    "namespace": caller.namespace,
+                    "name": caller.name,
+                    "scopes": sorted(caller.scopes),
+                    **({} if caller.accounts is None else {"accounts": list(caller.accounts)}),
+                }
+                for caller in spec.callers
+            ]
+        },
+    }
+
+
+def _static(configuration: Manifest) -> Manifest:
+    """The part of the configuration that a process reads only when it starts."""
+    return {key: value for key, value in configuration.items() if key not in {"auth", "holds"}}
+
+
+def _probe(path: str, *, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "metrics"},
+        "periodSeconds": period,
+        "timeoutSeconds": 3,
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,104 @@
+"""`CreditLedger`: what the user asks for.
+
+The API server has applied defaults and rules of the CRD before this is read, so a missing field
+is a defect of the CRD, not of the user.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from shieldx.resources.durations import parse_duration
+
+API_VERSION: Final = "shieldx.io/v1alpha1"
+KIND: Final = "CreditLedger"
+
+
+class Scope(StrEnum):
+    """What a caller of the API may do."""
+
+    READ = "read"
+    WRITE = "write"
+    ISSUE = "issue"
+    ADMIN = "admin"
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of the data when the ledger's resource is deleted."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """What the ledger counts, in integers of 10^-scale."""
+
+    code: str
+    scale: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedShard:
+    """A Postgres that we run: one instance on one volume."""
+
+    name: str
+    storage: str
+    storage_class: str | None
+    resources: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A service account that may call the API; `accounts` are id prefixes, None for all."""
+
+    namespace: str
+    name: str
+    scopes: frozenset[Scope]
+    accounts: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditLedgerSpec:
+    """The whole of `spec`."""
+
+    asset: Asset
+    shards: tuple[ManagedShard, ...]
+    api_replicas: int
+    callers: tuple[Caller, ...]
+    default_timeout: timedelta
+    max_timeout: timedelta
+    paused: bool
+    deletion_policy: DeletionPolicy
+
+    @classmethod
+    def parse(cls, spec: Mapping[str, Any]) -> Self:
+        """Read a spec that the API server has accepted."""
+        return cls(
+            asset=Asset(code=spec["asset"]["code"], scale=spec["asset"]["scale"]),
+            shards=tuple(
+                ManagedShard(
+                    name=shard["name"],
+                    storage=shard["managed"]["storage"],
+                    storage_class=shard["managed"].get("storageClassName"),
+                    resources=shard["managed"]["resources"],
+                )
+                for shard in spec["shards"]
+            ),
+            api_replicas=spec["api"]["replicas"],
+            callers=tuple(
+                Caller(
+                    namespace=caller["namespace"],
+                    name=caller["name"],
+                    scopes=frozenset(Scope(scope) for scope in caller["scopes"]),
+                    accounts=tuple(caller["accounts"]) if "accounts" in caller else None,
+                )
+                for caller in spec["api"]["auth"]["serviceAccounts"]
+            ),
+            default_timeout=parse_duration(spec["holds"]["defaultTimeout"]),
+            max_timeout=parse_duration(spec["holds"]["maxTimeout"]),
+            paused=spec["paused"],
+            deletion_policy=DeletionPolicy(spec["deletionPolicy"]),
+        )
