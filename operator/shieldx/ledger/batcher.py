@@ -1,0 +1,385 @@
+"""Group commit: while one batch is being stored, the next one gathers.
+
+There is no timer: a lone request is stored at once, and under load a batch is whatever came
+while the last one was in flight. Answers leave after COMMIT only. Safety does not depend on this
+process being alone: `store` is guarded by the chain's position and the rows' versions, so of two
+processes that decide at once one is refused, reloads and decides again.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from shieldx.ledger.model import (
+    MICROSECONDS,
+    Answer,
+    Code,
+    Request,
+    State,
+    decide,
+    merge,
+    touched,
+)
+from shieldx.ledger.operations import (
+    ChangeAccount,
+    Commit,
+    Expire,
+    OpenAccount,
+    Operation,
+    Reserve,
+    Reverse,
+    Transfer,
+    Void,
+)
+from shieldx.ledger.postgres import (
+    BreachError,
+    OutcomeUnknownError,
+    Shard,
+    ShardUnavailableError,
+    StaleError,
+)
+
+logger = logging.getLogger(__name__)
+
+BATCH_OPERATIONS: Final = 1000
+QUEUE_OPERATIONS: Final = 20_000
+REMEMBERED_ROWS: Final = 400_000
+REFUSALS_BEFORE_LOCK: Final = 3
+ATTEMPTS: Final = 12
+# After a key that memory did not know, so many batches ask the database for theirs first.
+WARY_BATCHES: Final = 20
+RECONNECT_SECONDS: Final = 0.5
+
+UNAVAILABLE: Final = Answer(
+    Code.SHARD_UNAVAILABLE, {"message": "the shard's database cannot be reached: try again later"}
+)
+UNKNOWN: Final = Answer(
+    Code.OUTCOME_UNKNOWN,
+    {"message": "the answer of the database was lost: retry with the same key, which settles it"},
+)
+OVERLOADED: Final = Answer(
+    Code.OVERLOADED, {"message": "more is waiting than can be done in time: try again later"}
+)
+BROKEN: Final = Answer(
+    Code.INTERNAL_ERROR, {"message": "the ledger could not do this; its log says why"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Operations of one caller, and whom to tell.
+
+    Plain: one key an operation. Atomic: one key for all. `done` gets one answer an operation,
+    once, after they are durable; it must not raise.
+    """
+
+    caller: str
+    operations: Sequence[Operation]
+    keys: Sequence[str | None]
+    atomic: bool
+    done: Callable[[Sequence[Answer]], None]
+
+    def all(self, answer: Answer) -> None:
+        """Answer every operation alike."""
+        self.done([answer] * len(self.operations))
+
+
+@dataclass(slots=True)
+class _Needs:
+    accounts: set[str] = field(default_factory=set)
+    holds: set[str] = field(default_factory=set)
+    transfers: set[str] = field(default_factory=set)
+    references: set[str] = field(default_factory=set)
+    keys: set[tuple[str, str]] = field(default_factory=set)
+    due: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.accounts
+            or self.holds
+            or self.transfers
+            or self.references
+            or self.keys
+            or self.due
+        )
+
+
+class Batcher:
+    """Decides and stores for one shard, one batch at a time."""
+
+    def __init__(
+        self,
+        dsn: str,
+        shard: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        on_batch: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self.on_batch = on_batch
+        self.stopped_because: str | None = None
+        self._dsn = dsn
+        self._name = shard
+        self._monotonic = monotonic
+        self._jobs: deque[Job] = deque()
+        self._queued = 0
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._shard: Shard | None = None
+        self._state = State(shard)
+        self._clock_offset = 0
+        self._wary = 0
+        self._next_connect = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the database was there when last used, and may be used."""
+        return self._shard is not None and self.stopped_because is None
+
+    @property
+    def queued(self) -> int:
+        """Operations that wait for their batch."""
+        return self._queued
+
+    async def start(self) -> None:
+        """Begin to work; the database need not be there yet."""
+        self._task = asyncio.create_task(self._run())
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Answer all that was accepted, then let go of the database."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        if self._shard is not None:
+            await self._shard.close()
+            self._shard = None
+
+    def submit(self, job: Job) -> None:
+        """Accept a job, or answer at once that it is one too many."""
+        if self._closing or self._queued + len(job.operations) > QUEUE_OPERATIONS:
+            job.all(UNAVAILABLE if self._closing else OVERLOADED)
+            return
+        self._jobs.append(job)
+        self._queued += len(job.operations)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            if not self._jobs:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._connect_in_time()
+            jobs = self._take()
+            if jobs:
+                began = self._monotonic()
+                await self._settle(jobs)
+                if self.on_batch:
+                    self.on_batch(
+                        sum(len(job.operations) for job in jobs), self._monotonic() - began
+                    )
+
+    async def _connect_in_time(self) -> None:
+        """Wait for work; while there is no database, look for it now and then."""
+        while not self._wake.is_set():
+            if self._shard is None and self._monotonic() >= self._next_connect:
+                await self._connect()
+            try:
+                async with asyncio.timeout(None if self._shard else RECONNECT_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _take(self) -> list[Job]:
+        jobs: list[Job] = []
+        size = 0
+        while self._jobs and (not jobs or size + len(self._jobs[0].operations) <= BATCH_OPERATIONS):
+            job = self._jobs.popleft()
+            jobs.append(job)
+            size += len(job.operations)
+        self._queued -= size
+        return jobs
+
+    async def _settle(self, jobs: list[Job]) -> None:
+        """Make jobs durable and answer them; whatever happens, each is answered once."""
+        try:
+            answers = await self._make_durable(jobs)
+        except ShardUnavailableError as problem:
+            self._abandon(problem)
+            for job in jobs:
+                job.all(UNAVAILABLE)
+        except OutcomeUnknownError as problem:
+            self._abandon(problem)
+            for job in jobs:
+                job.all(UNKNOWN)
+        except Exception as defect:  # noqa: BLE001 - whatever it is, each job is answered.
+            await self._isolate(jobs, defect)
+        else:
+            for job, answer in zip(jobs, answers, strict=True):
+                job.done(answer)
+
+    async def _isolate(self, jobs: list[Job], defect: Exception) -> None:
+        """Find the poisoned job by halving, so that the others do not suffer."""
+        self._forget()
+        if isinstance(defect, BreachError) and defect.fatal:
+            self.stopped_because = str(defect)
+        if len(jobs) > 1 and self.stopped_because is None:
+            middle = len(jobs) // 2
+            await self._settle(jobs[:middle])
+            await self._settle(jobs[middle:])
+            return
+        logger.error("A batch could not be stored", exc_info=defect)
+        for job in jobs:
+            job.all(BROKEN)
+
+    async def _make_durable(self, jobs: list[Job]) -> list[list[Answer]]:
+        if self.stopped_because is not None:
+            raise BreachError(self.stopped_because)
+        requests = [Request(job.caller, job.operations, job.keys, job.atomic) for job in jobs]
+        for attempt in range(ATTEMPTS):
+            shard = await self._connected()
+            try:
+                if attempt < REFUSALS_BEFORE_LOCK:
+                    return await self._attempt(shard, requests, wary=self._wary > 0)
+                return await self._attempt_locked(shard, requests)
+            except StaleError as refused:
+                logger.debug("Deciding again: %s", refused)
+                self._forget()
+                self._wary = WARY_BATCHES
+        raise ShardUnavailableError(f"{ATTEMPTS} attempts were overtaken")
+
+    async def _attempt_locked(self, shard: Shard, requests: list[Request]) -> list[list[Answer]]:
+        """Decide and store while nobody else can: this cannot be overtaken."""
+        self._forget()
+        await shard.begin()
+        try:
+            answers = await self._attempt(shard, requests, wary=True)
+            await shard.commit()
+        except (OutcomeUnknownError, ShardUnavailableError):
+            raise
+        except Exception:
+            await shard.rollback()
+            raise
+        return answers
+
+    async def _attempt(
+        self, shard: Shard, requests: list[Request], *, wary: bool
+    ) -> list[list[Answer]]:
+        state = self._state
+        now = max(state.head.at, self._database_time())
+        needs = _needs(state, requests, now, wary=wary)
+        if needs or not state.accounts:
+            await self._load(shard, needs, now)
+            if state.head.at > now:
+                # Another process is ahead of our clock: what is overdue must be seen by its time.
+                now = state.head.at
+                await self._load(shard, _needs(state, requests, now, wary=wary), now)
+        answers, changes = decide(state, requests, now)
+        if changes.entries:
+            await shard.store(state, changes)
+            merge(state, changes)
+        self._wary = max(0, self._wary - 1)
+        if len(state.keys) + len(state.posted) + len(state.accounts) > REMEMBERED_ROWS:
+            self._forget()
+        return answers
+
+    async def _load(self, shard: Shard, needs: _Needs, now: int) -> None:
+        database_time = await shard.load(
+            self._state,
+            accounts=needs.accounts,
+            holds=needs.holds,
+            transfers=needs.transfers,
+            references=needs.references,
+            keys=needs.keys,
+            due=needs.due,
+            now=now,
+        )
+        self._clock_offset = database_time - int(self._monotonic() * MICROSECONDS)
+
+    def _database_time(self) -> int:
+        return self._clock_offset + int(self._monotonic() * MICROSECONDS)
+
+    async def _connected(self) -> Shard:
+        if self._shard is None:
+            if self._monotonic() < self._next_connect:
+                raise ShardUnavailableError("no connection to Postgres")
+            await self._connect()
+        if self._shard is None:
+            raise ShardUnavailableError("no connection to Postgres")
+        return self._shard
+
+    async def _connect(self) -> None:
+        self._next_connect = self._monotonic() + RECONNECT_SECONDS
+        self._forget()
+        try:
+            shard = await Shard.open(self._dsn, self._name)
+            self._shard = shard
+            await self._load(shard, _Needs(), 0)
+        except ShardUnavailableError as problem:
+            self._abandon(problem)
+
+    def _abandon(self, problem: Exception) -> None:
+        logger.warning("The connection to Postgres is given up: %s", problem)
+        self._forget()
+        if self._shard is not None:
+            self._shard.abandon()
+            self._shard = None
+
+    def _forget(self) -> None:
+        self._state = State(self._name)
+
+
+async def perform(batcher: Batcher, caller: str, key: str | None, operation: Operation) -> Answer:
+    """Submit one operation and wait for its answer."""
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def done(answers: Sequence[Answer]) -> None:
+        if not future.cancelled():
+            future.set_result(answers[0])
+
+    batcher.submit(Job(caller, (operation,), (key,), atomic=False, done=done))
+    return await future
+
+
+def _needs(state: State, requests: Sequence[Request], now: int, *, wary: bool) -> _Needs:
+    """Return what `state` does not know of what the requests touch."""
+    needs = _Needs()
+    for request in requests:
+        if wary:
+            needs.keys.update(
+                (request.caller, key)
+                for key in request.keys
+                if key is not None and (request.caller, key) not in state.keys
+            )
+        for operation in request.operations:
+            _add(needs, state, operation, now)
+    return needs
+
+
+def _add(needs: _Needs, state: State, operation: Operation, now: int) -> None:
+    match operation:
+        case Transfer(reference=str(reference)) if reference not in state.references:
+            needs.references.add(reference)
+        case Commit(hold=hold) | Void(hold=hold) | Expire(hold=hold) if hold not in state.holds:
+            needs.holds.add(hold)
+        case Reverse(transfer=transfer) if transfer not in state.posted:
+            needs.transfers.add(transfer)
+        case Transfer() | Commit() | Void() | Expire() | Reverse():
+            pass
+        case Reserve() | OpenAccount() | ChangeAccount():
+            pass
+    for account in touched(operation, state):
+        if account not in state.accounts:
+            needs.accounts.add(account)
+        elif (
+            (known := state.accounts[account])
+            and known.next_expiry is not None
+            and known.next_expiry <= now
+        ):
+            needs.due.add(account)

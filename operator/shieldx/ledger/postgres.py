@@ -1,0 +1,296 @@
+"""A shard's Postgres: load what a batch must know, store what it decided.
+
+One connection, one statement in flight. Values travel as arrays of numbers and texts; what they
+mean stands in `model`, what the statements do in `sql/`.
+
+    ShardUnavailableError   Postgres gave no answer, and was asked nothing that changes anything
+    OutcomeUnknownError     the connection was lost while a batch was being stored
+    StaleError              the chain has moved on, or a row changed: reload and decide again
+    BreachError             the database refuses what the model decided: a defect, or tampering
+"""
+
+import base64
+from collections.abc import Collection, Sequence
+from typing import Any, Final, Self
+
+import asyncpg
+import msgspec
+
+from shieldx.ledger.model import (
+    Account,
+    Changes,
+    Head,
+    Hold,
+    Posted,
+    Remembered,
+    State,
+    transfer_id,
+)
+
+CONNECT_SECONDS: Final = 5
+COMMAND_SECONDS: Final = 10
+# Plans are made once, for tables that will grow: see the comment on each.
+SETTINGS: Final = {
+    "application_name": "shieldx-ledger",
+    "plan_cache_mode": "force_generic_plan",  # a plan for this batch is of no use to the next
+    "enable_seqscan": "off",  # a plan made while a table was empty would scan it for ever
+    "tcp_keepalives_idle": "2",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+    "idle_in_transaction_session_timeout": "10000",
+}
+STALE: Final = frozenset({"SX001", "SX002", "23505", "40001", "40P01"})
+# The server says itself that the statement was not committed.
+NOT_DONE: Final = frozenset({"57P01", "57P03", "53300", "57014"})
+
+LOAD: Final = "select load($1, $2, $3, $4, $5, $6, $7, $8)"
+STORE: Final = f"select store({', '.join(f'${n}' for n in range(1, 52))})"
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode = msgspec.json.decode
+
+
+class ShardUnavailableError(Exception):
+    """Postgres gave no answer, and was asked nothing that changes anything."""
+
+
+class OutcomeUnknownError(Exception):
+    """The connection was lost while a batch was being stored: its keys will tell."""
+
+
+class StaleError(Exception):
+    """The chain has moved on, or a row has changed: reload and decide again."""
+
+
+class BreachError(Exception):
+    """The database refuses what the model decided: a defect, or tampering.
+
+    `fatal`: the batch contradicted itself, so nothing more may be stored by this process.
+    """
+
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.fatal = fatal
+
+
+async def connect(dsn: str) -> asyncpg.Connection:
+    """Open one connection with the settings that every connection of the ledger has."""
+    try:
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            server_settings=SETTINGS,
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+        raise ShardUnavailableError(f"no connection to Postgres: {problem!r}") from problem
+
+
+class Shard:
+    """The one connection through which a process decides and stores."""
+
+    def __init__(self, connection: asyncpg.Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    @classmethod
+    async def open(cls, dsn: str, name: str) -> Self:
+        """Connect and prepare."""
+        return cls(await connect(dsn), name)
+
+    def abandon(self) -> None:
+        """Drop the connection at once: nothing on it can be trusted any more."""
+        self._connection.terminate()
+
+    async def close(self) -> None:
+        """Close the connection in peace."""
+        await self._connection.close(timeout=CONNECT_SECONDS)
+
+    async def begin(self) -> None:
+        """Take the head's lock for one batch, so that nobody can overtake it."""
+        await self._read("begin")
+        await self._read("select position from head where id = 0 for update")
+
+    async def commit(self) -> None:
+        """Make the locked batch durable and free the head."""
+        await self._write("commit")
+
+    async def rollback(self) -> None:
+        """Free the head, nothing having happened."""
+        await self._read("rollback")
+
+    async def load(
+        self,
+        state: State,
+        *,
+        accounts: Collection[str],
+        holds: Collection[str],
+        transfers: Collection[str],
+        references: Collection[str],
+        keys: Collection[tuple[str, str]],
+        due: Collection[str],
+        now: int,
+    ) -> int:
+        """Let `state` know these rows, or that there are none; return the database's time.
+
+        StaleError if the chain is not where `state` left it and `state` knows anything.
+        """
+        numbers = {transfer: _seq_of(transfer, self._name) for transfer in transfers}
+        text = await self._read(
+            LOAD,
+            list(accounts),
+            list(holds),
+            [number for number in numbers.values() if number is not None],
+            list(references),
+            [caller for caller, _ in keys],
+            [key for _, key in keys],
+            list(due),
+            now,
+        )
+        said = _decode(text)
+        position, seq, digest, at = said["head"]
+        if state.accounts and position != state.head.position:
+            raise StaleError(f"the chain is at {position}, not at {state.head.position}")
+        state.head = Head(position, seq, bytes.fromhex(digest), at)
+        state.accounts |= dict.fromkeys(accounts) | dict.fromkeys(said["wanted"])
+        state.accounts |= {row[0]: Account(*row) for row in said["accounts"]}
+        state.holds |= dict.fromkeys(holds) | {row[0]: Hold(*row) for row in said["holds"]}
+        state.posted |= dict.fromkeys(transfers)
+        state.posted |= {transfer_id(self._name, row[0]): Posted(*row) for row in said["posted"]}
+        state.references |= dict.fromkeys(references)
+        state.references |= {
+            reference: transfer_id(self._name, number) for reference, number in said["references"]
+        }
+        state.keys |= {
+            (caller, key): Remembered(base64.b64decode(operation), code, base64.b64decode(answer))
+            for caller, key, operation, code, answer in said["keys"]
+        }
+        state.due = {}
+        for row in said["due"]:
+            state.due.setdefault(row[1], []).append(Hold(*row))
+        return int(said["now"])
+
+    async def store(self, state: State, changes: Changes) -> None:
+        """Make a batch durable, or raise; only after OutcomeUnknownError it may be both."""
+        await self._write(STORE, *_arguments(state, changes))
+
+    async def _read(self, statement: str, *arguments: object) -> Any:
+        try:
+            return await self._connection.fetchval(statement, *arguments)
+        except (OSError, TimeoutError, asyncpg.InterfaceError) as silence:
+            raise ShardUnavailableError(repr(silence)) from silence
+        except asyncpg.PostgresError as refused:
+            raise ShardUnavailableError(f"{refused.sqlstate}: {refused}") from refused
+
+    async def _write(self, statement: str, *arguments: object) -> None:
+        try:
+            await self._connection.execute(statement, *arguments)
+        except (OSError, TimeoutError, asyncpg.InterfaceError) as silence:
+            raise OutcomeUnknownError(repr(silence)) from silence
+        except asyncpg.PostgresError as refused:
+            if refused.sqlstate in STALE:
+                raise StaleError(str(refused)) from refused
+            if refused.sqlstate in NOT_DONE:
+                raise ShardUnavailableError(str(refused)) from refused
+            if str(refused.sqlstate).startswith(("08", "57")):
+                raise OutcomeUnknownError(str(refused)) from refused
+            raise BreachError(
+                f"{refused.sqlstate}: {refused}", fatal=refused.sqlstate == "SX009"
+            ) from refused
+
+
+def _seq_of(transfer: str, shard: str) -> int | None:
+    """Return the number in a transfer's id; None if it cannot be one of this shard."""
+    number = transfer.removeprefix(f"tx_{shard}_")
+    fits = number != transfer and number.isascii() and number.isdigit() and len(number) < 19  # noqa: PLR2004 - what a bigint always holds.
+    return int(number) if fits else None
+
+
+def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
+    """Turn rows into columns; no rows, `width` empty columns."""
+    return (
+        [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+    )
+
+
+def _text(metadata: object) -> str:
+    return _encode(metadata).decode()
+
+
+def _arguments(state: State, changes: Changes) -> list[object]:
+    """Return the 51 arguments of `store`, in its order."""
+    head = changes.head
+    accounts = [
+        (
+            a.id,
+            before.version if (before := state.accounts.get(a.id)) else 0,
+            a.balance,
+            a.held,
+            a.floor,
+            a.state,
+            a.version,
+            _text(a.metadata),
+            a.next_expiry,
+        )
+        for a in changes.accounts.values()
+    ]
+    transfers = [
+        (
+            m.seq,
+            m.position,
+            m.debit,
+            m.credit,
+            m.amount,
+            m.kind,
+            m.reference,
+            m.reverses,
+            _text(m.metadata),
+            m.debit_after.balance,
+            m.debit_after.held,
+            m.debit_after.version,
+            m.credit_after.balance,
+            m.credit_after.held,
+            m.credit_after.version,
+        )
+        for m in changes.movements
+    ]
+    reversals = [
+        (posted.seq, known.reversed if (known := state.posted.get(name)) else 0, posted.reversed)
+        for name, posted in changes.posted.items()
+        if posted.reversed
+    ]
+    stored = state.holds | {hold.id: hold for holds in state.due.values() for hold in holds}
+    holds = [
+        (
+            h.id,
+            held.version if (held := stored.get(h.id)) else 0,
+            int(h.id.rsplit("_", 1)[1]),
+            h.account,
+            h.to,
+            h.amount,
+            h.remaining,
+            h.committed,
+            h.state,
+            h.expires_at,
+            h.version,
+            _text(h.metadata),
+        )
+        for h in changes.holds.values()
+    ]
+    entries = [
+        (e.position, e.caller, e.key, e.operation, e.code, e.answer, e.hash)
+        for e in changes.entries
+    ]
+    return [
+        state.head.position,
+        head.position,
+        head.seq,
+        head.hash,
+        head.at,
+        *_columns(accounts, 9),
+        *_columns(transfers, 15),
+        *_columns(reversals, 3),
+        *_columns(holds, 12),
+        *_columns(entries, 7),
+    ]

@@ -1,0 +1,273 @@
+"""What callers read: the committed state of a shard, in the shapes of the API.
+
+Reads have connections of their own and never wait for writes. Expired holds are shown as
+expired from their moment on, though nobody has settled them yet.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+
+from shieldx.ledger.postgres import (
+    COMMAND_SECONDS,
+    CONNECT_SECONDS,
+    SETTINGS,
+    ShardUnavailableError,
+)
+from shieldx.ledger.records import transfer_id
+
+CONNECTIONS: Final = 4
+_decode = msgspec.json.decode
+
+# An account with its overdue holds taken off, as of the database's clock.
+ACCOUNTS: Final = """
+select a.id, a.state, a.floor, a.metadata::text as metadata, a.balance, a.version,
+       a.held - case when a.next_expiry <= clock_microseconds() then coalesce((
+           select sum(h.remaining) from holds as h
+           where h.account = a.id and h.state = 'held' and h.expires_at <= clock_microseconds()
+       ), 0)::bigint else 0 end as held,
+       clock_microseconds() as as_of
+from accounts as a where a.id = any($1)
+"""
+TRANSFERS: Final = """
+select t.seq, t.at, t.debit, t.credit, t.amount, t.kind, t.reference, t.reverses, t.reversed,
+       t.metadata::text as metadata, t.debit_balance, t.debit_held, t.debit_version,
+       t.credit_balance, t.credit_held, t.credit_version
+from transfers as t
+"""
+HOLDS: Final = """
+select h.id, h.opened, h.account, h."to", h.amount, h.committed, h.expires_at,
+       h.metadata::text as metadata,
+       case when s.overdue then 'expired' else h.state end as state,
+       case when s.overdue then 0 else h.remaining end as remaining
+from holds as h
+cross join lateral (
+    select h.state = 'held' and h.expires_at <= clock_microseconds() as overdue
+) as s
+"""
+ENTRIES: Final = """
+select t.seq, t.at, t.kind, t.amount, t.debit, t.credit,
+       t.debit_balance, t.debit_held, t.debit_version,
+       t.credit_balance, t.credit_held, t.credit_version
+from (
+    (select * from transfers where debit = $1 and seq < $2 order by seq desc limit $3)
+    union all
+    (select * from transfers where credit = $1 and seq < $2 order by seq desc limit $3)
+) as t order by t.seq desc limit $3
+"""
+STATUS: Final = """
+select h.position, h.seq, encode(h.hash, 'hex') as hash, clock_microseconds() as time,
+       (select count(*) from holds where state = 'held') as open_holds,
+       (select max(number) from migrations) as schema_version
+from head as h
+"""
+
+
+class InvalidCursorError(ValueError):
+    """The cursor was not given out by this ledger."""
+
+
+class Reads:
+    """Read-only queries over a few connections, opened when first used."""
+
+    def __init__(self, dsn: str, shard: str) -> None:
+        self._dsn = dsn
+        self._shard = shard
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
+
+    async def balances(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Return the balances of those accounts that exist."""
+        return {
+            row["id"]: {"account": row["id"], **_figures(row), "as_of": row["as_of"]}
+            for row in await self._fetch(ACCOUNTS, list(ids))
+        }
+
+    async def account(self, account: str) -> dict[str, Any] | None:
+        """Return one account, or None."""
+        for row in await self._fetch(ACCOUNTS, [account]):
+            return {
+                "id": row["id"],
+                "state": row["state"],
+                "floor": row["floor"],
+                "metadata": _decode(row["metadata"]),
+                **_figures(row),
+            }
+        return None
+
+    async def transfer(self, transfer: str) -> dict[str, Any] | None:
+        """Return one transfer, or None."""
+        number = _number(transfer, f"tx_{self._shard}_")
+        if number is None:
+            return None
+        for row in await self._fetch(f"{TRANSFERS} where t.seq = $1", number):
+            return self._transfer(row)
+        return None
+
+    async def transfers_by_reference(self, reference: str) -> list[dict[str, Any]]:
+        """Return the transfer that carries this reference, if there is one."""
+        rows = await self._fetch(f"{TRANSFERS} where t.reference = $1", reference)
+        return [self._transfer(row) for row in rows]
+
+    async def hold(self, hold: str) -> dict[str, Any] | None:
+        """Return one hold, or None."""
+        for row in await self._fetch(f"{HOLDS} where h.id = $1", hold):
+            return _hold(row)
+        return None
+
+    async def holds(
+        self, account: str, state: str | None, cursor: str | None, limit: int
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return an account's holds, newest first, and the cursor of the next page."""
+        rows = await self._fetch(
+            f"{HOLDS} where h.account = $1 and h.opened < $2 "
+            "and ($4::text is null or $4 = case when s.overdue then 'expired' else h.state end) "
+            "order by h.opened desc limit $3",
+            account,
+            _before(cursor),
+            limit + 1,
+            state,
+        )
+        return [_hold(row) for row in rows[:limit]], _next(rows, limit, "opened")
+
+    async def entries(
+        self, account: str, cursor: str | None, limit: int
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return an account's movements, newest first, and the cursor of the next page."""
+        rows = await self._fetch(ENTRIES, account, _before(cursor), limit + 1)
+        return [self._entry(row, account) for row in rows[:limit]], _next(rows, limit, "seq")
+
+    async def parties(self, name: str) -> tuple[str, ...]:
+        """Return the accounts of a transfer or hold, or none where there is no such thing."""
+        number = _number(name, f"tx_{self._shard}_")
+        if number is not None:
+            rows = await self._fetch("select debit, credit from transfers where seq = $1", number)
+        else:
+            rows = await self._fetch('select account, "to" from holds where id = $1', name)
+        return tuple(rows[0].values()) if rows else ()
+
+    async def due_holds(self, limit: int) -> list[str]:
+        """Return holds whose time has passed and that nobody has settled yet."""
+        rows = await self._fetch(
+            "select id from holds where state = 'held' and expires_at <= clock_microseconds() "
+            "order by expires_at limit $1",
+            limit,
+        )
+        return [row["id"] for row in rows]
+
+    async def status(self) -> dict[str, Any]:
+        """Return how far the chain has got."""
+        (row,) = await self._fetch(STATUS)
+        return dict(row)
+
+    async def _fetch(self, query: str, *arguments: object) -> list[dict[str, Any]]:
+        try:
+            pool = await self._connected()
+            return [dict(row) for row in await pool.fetch(query, *arguments)]
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            raise ShardUnavailableError(f"no answer from Postgres: {problem!r}") from problem
+
+    async def _connected(self) -> asyncpg.Pool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._dsn,
+                    min_size=0,
+                    max_size=CONNECTIONS,
+                    timeout=CONNECT_SECONDS,
+                    command_timeout=COMMAND_SECONDS,
+                    server_settings={**SETTINGS, "default_transaction_read_only": "on"},
+                )
+            return self._pool
+
+    def _transfer(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        body = {
+            "id": transfer_id(self._shard, row["seq"]),
+            "seq": row["seq"],
+            "debit": row["debit"],
+            "credit": row["credit"],
+            "amount": row["amount"],
+            "kind": row["kind"],
+            "at": row["at"],
+            "metadata": _decode(row["metadata"]),
+            "balances": {row[side]: _side(row, side) for side in ("debit", "credit")},
+        }
+        if row["reference"] is not None:
+            body["reference"] = row["reference"]
+        if row["reverses"] is not None:
+            body["reverses"] = transfer_id(self._shard, row["reverses"])
+        return body
+
+    def _entry(self, row: Mapping[str, Any], account: str) -> dict[str, Any]:
+        paid = row["debit"] == account
+        side, other = ("debit", "credit") if paid else ("credit", "debit")
+        return {
+            "seq": row["seq"],
+            "transfer": transfer_id(self._shard, row["seq"]),
+            "kind": row["kind"],
+            "other": row[other],
+            "amount": -row["amount"] if paid else row["amount"],
+            **_side(row, side),
+            "at": row["at"],
+        }
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        "balance": row["balance"],
+        "held": row["held"],
+        "available": row["balance"] - row["held"],
+        "version": row["version"],
+    }
+
+
+def _side(row: Mapping[str, Any], side: str) -> dict[str, int]:
+    return _figures({k: row[f"{side}_{k}"] for k in ("balance", "held", "version")})
+
+
+def _hold(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "account": row["account"],
+        "to": row["to"],
+        "amount": row["amount"],
+        "remaining": row["remaining"],
+        "state": row["state"],
+        "committed_amount": row["committed"],
+        "expires_at": row["expires_at"],
+        "metadata": _decode(row["metadata"]),
+    }
+
+
+def _number(name: str, prefix: str) -> int | None:
+    number = name.removeprefix(prefix)
+    if number == name or not (number.isascii() and number.isdigit()) or len(number) > 18:  # noqa: PLR2004 - what a bigint always holds.
+        return None
+    return int(number)
+
+
+def _before(cursor: str | None) -> int:
+    """Return the number that a page lies below."""
+    if cursor is None:
+        return 2**63 - 1
+    try:
+        return int(base64.urlsafe_b64decode(cursor.encode()).decode())
+    except (ValueError, binascii.Error) as problem:
+        raise InvalidCursorError("the cursor was not given out by this ledger") from problem
+
+
+def _next(rows: Sequence[Mapping[str, Any]], limit: int, column: str) -> str | None:
+    if len(rows) <= limit:
+        return None
+    return base64.urlsafe_b64encode(str(rows[limit - 1][column]).encode()).decode()

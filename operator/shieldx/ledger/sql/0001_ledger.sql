@@ -1,0 +1,357 @@
+-- One shard of a ledger. Times are microseconds since 1970, amounts integers of the asset's smallest unit.
+-- Constraints stand behind the rules of model.py: they hold whatever the code does.
+
+create table head (
+    id smallint primary key check (id = 0),
+    shard text not null,
+    position bigint not null check (position >= 0),
+    seq bigint not null check (seq >= 0),
+    hash bytea not null check (length(hash) = 32),
+    at bigint not null
+) with (fillfactor = 10);
+
+create table accounts (
+    id text primary key collate "C",
+    balance bigint not null,
+    held bigint not null check (held >= 0),
+    floor bigint,
+    state text not null check (state in ('open', 'frozen', 'closed')),
+    version bigint not null check (version > 0),
+    metadata jsonb not null,
+    -- No later than the first expiry among the account's open holds.
+    next_expiry bigint,
+    check (floor is null or balance - held >= floor),
+    check (floor is not null or id like 'system/%')
+) with (fillfactor = 50);
+
+-- Both legs in one row, with both accounts as they were after it: the history of balances is stored, not derived.
+create table transfers (
+    seq bigint primary key check (seq > 0),
+    position bigint not null,
+    at bigint not null,
+    debit text not null collate "C",
+    credit text not null collate "C",
+    amount bigint not null check (amount > 0),
+    kind text not null,
+    reference text unique,
+    reverses bigint,
+    reversed bigint not null default 0,
+    metadata jsonb not null,
+    debit_balance bigint not null,
+    debit_held bigint not null,
+    debit_version bigint not null,
+    credit_balance bigint not null,
+    credit_held bigint not null,
+    credit_version bigint not null,
+    check (debit <> credit),
+    check (reversed between 0 and amount)
+);
+create index transfers_debit on transfers (debit, seq);
+create index transfers_credit on transfers (credit, seq);
+
+create table holds (
+    id text primary key collate "C",
+    opened bigint not null,
+    account text not null collate "C",
+    "to" text not null collate "C",
+    amount bigint not null check (amount > 0),
+    remaining bigint not null check (remaining >= 0),
+    committed bigint not null check (committed >= 0),
+    state text not null check (state in ('held', 'committed', 'voided', 'expired')),
+    expires_at bigint not null,
+    version bigint not null check (version > 0),
+    metadata jsonb not null,
+    check (committed + remaining <= amount),
+    check ((state = 'held') = (remaining > 0))
+) with (fillfactor = 70);
+create index holds_account on holds (account, opened);
+create index holds_open on holds (account, expires_at) where state = 'held';
+create index holds_due on holds (expires_at) where state = 'held';
+
+-- The chain: everything that was decided, refusals included, and at once the memory of idempotency keys.
+create table entries (
+    position bigint primary key check (position > 0),
+    at bigint not null,
+    caller text not null collate "C",
+    key text collate "C",
+    operation bytea not null,
+    code text not null,
+    answer bytea not null,
+    hash bytea not null check (length(hash) = 32)
+);
+create unique index entries_key on entries (caller, key) where key is not null;
+
+insert into head (id, shard, position, seq, hash, at)
+values (0, current_setting('shieldx.shard'), 0, 0, decode(repeat('00', 32), 'hex'), 0);
+
+insert into accounts (id, balance, held, floor, state, version, metadata, next_expiry)
+select
+    name as id,
+    0 as balance,
+    0 as held,
+    null as floor,
+    'open' as state,
+    1 as version,
+    '{}' as metadata,
+    null as next_expiry
+from unnest(array['system/issuance', 'system/revenue', 'system/breakage']) as system_accounts (name);
+
+create function clock_microseconds() returns bigint
+language sql volatile
+return (extract(epoch from clock_timestamp()) * 1000000)::bigint;
+
+-- What a batch must know, in one round trip. `_due`: accounts some hold of which may have expired.
+create function load(
+    _accounts text[],
+    _holds text[],
+    _transfers bigint[],
+    _references text[],
+    _callers text[],
+    _keys text[],
+    _due text[],
+    _now bigint
+) returns text
+language plpgsql stable
+as $$
+declare
+    _answer jsonb;
+    _wanted text[];
+    _overdue text[];
+begin
+    select array_agg(distinct wanted.id) into _wanted
+    from (
+        select unnest(_accounts) as id
+        union all
+        select unnest(array[h.account, h."to"]) from holds as h where h.id = any(_holds)
+        union all
+        select unnest(array[t.debit, t.credit]) from transfers as t where t.seq = any(_transfers)
+    ) as wanted;
+    select array_agg(a.id) into _overdue
+    from accounts as a
+    where a.id = any(_wanted || _due) and a.next_expiry <= _now;
+    select jsonb_build_object(
+        'head', (select jsonb_build_array(h.position, h.seq, encode(h.hash, 'hex'), h.at) from head as h),
+        'now', clock_microseconds(),
+        'accounts', coalesce((
+            select jsonb_agg(jsonb_build_array(
+                a.id, a.balance, a.held, a.floor, a.state, a.version, a.metadata, a.next_expiry
+            ))
+            from accounts as a where a.id = any(_wanted)
+        ), '[]'),
+        'wanted', coalesce(to_jsonb(_wanted), '[]'),
+        'holds', coalesce((
+            select jsonb_agg(jsonb_build_array(
+                h.id, h.account, h."to", h.amount, h.remaining, h.committed, h.state, h.expires_at, h.version,
+                h.metadata
+            ))
+            from holds as h where h.id = any(_holds)
+        ), '[]'),
+        'posted', coalesce((
+            select jsonb_agg(jsonb_build_array(t.seq, t.debit, t.credit, t.amount, t.reversed))
+            from transfers as t where t.seq = any(_transfers)
+        ), '[]'),
+        'references', coalesce((
+            select jsonb_agg(jsonb_build_array(t.reference, t.seq))
+            from transfers as t where t.reference = any(_references)
+        ), '[]'),
+        'keys', coalesce((
+            select jsonb_agg(jsonb_build_array(
+                e.caller, e.key, encode(e.operation, 'base64'), e.code, encode(e.answer, 'base64')
+            ))
+            from unnest(_callers, _keys) as wanted (caller, key)
+            inner join entries as e on e.caller = wanted.caller and e.key = wanted.key
+        ), '[]'),
+        -- Of each overdue account: what has expired, and the first hold that has not.
+        'due', coalesce((
+            select jsonb_agg(jsonb_build_array(
+                d.id, d.account, d."to", d.amount, d.remaining, d.committed, d.state, d.expires_at, d.version,
+                d.metadata
+            ))
+            from unnest(_overdue) as overdue (account)
+            cross join lateral (
+                (
+                    select h.* from holds as h
+                    where h.account = overdue.account and h.state = 'held' and h.expires_at <= _now
+                )
+                union all
+                (
+                    select h.* from holds as h
+                    where h.account = overdue.account and h.state = 'held' and h.expires_at > _now
+                    order by h.expires_at
+                    limit 1
+                )
+            ) as d
+        ), '[]')
+    ) into _answer;
+    return _answer::text;
+end;
+$$;
+
+-- Make a decided batch durable: one call, one commit. It refuses, by SQLSTATE,
+--   SX001  the chain has moved on, or a row has changed: reload and decide again
+--   SX002  the time is before the head's, or ahead of every clock
+--   SX009  the batch contradicts itself: a defect, and nothing of it is stored
+create function store(
+    _expected bigint,
+    _position bigint,
+    _seq bigint,
+    _hash bytea,
+    _at bigint,
+    _a_id text[],
+    _a_before bigint[],
+    _a_balance bigint[],
+    _a_held bigint[],
+    _a_floor bigint[],
+    _a_state text[],
+    _a_version bigint[],
+    _a_metadata text[],
+    _a_next_expiry bigint[],
+    _t_seq bigint[],
+    _t_position bigint[],
+    _t_debit text[],
+    _t_credit text[],
+    _t_amount bigint[],
+    _t_kind text[],
+    _t_reference text[],
+    _t_reverses bigint[],
+    _t_metadata text[],
+    _t_debit_balance bigint[],
+    _t_debit_held bigint[],
+    _t_debit_version bigint[],
+    _t_credit_balance bigint[],
+    _t_credit_held bigint[],
+    _t_credit_version bigint[],
+    _r_seq bigint[],
+    _r_before bigint[],
+    _r_reversed bigint[],
+    _h_id text[],
+    _h_before bigint[],
+    _h_opened bigint[],
+    _h_account text[],
+    _h_to text[],
+    _h_amount bigint[],
+    _h_remaining bigint[],
+    _h_committed bigint[],
+    _h_state text[],
+    _h_expires_at bigint[],
+    _h_version bigint[],
+    _h_metadata text[],
+    _e_position bigint[],
+    _e_caller text[],
+    _e_key text[],
+    _e_operation bytea[],
+    _e_code text[],
+    _e_answer bytea[],
+    _e_hash bytea[]
+) returns void
+language plpgsql
+as $$
+declare
+    _head head;
+    _changed bigint;
+    _delta numeric;
+begin
+    select * into _head from head where id = 0 for update;
+    if _head.position <> _expected then
+        raise exception 'the chain is at %, not at %', _head.position, _expected using errcode = 'SX001';
+    end if;
+    if _at < _head.at or _at > greatest(_head.at, clock_microseconds()) + 1000000 then
+        raise exception 'the time of the batch is out of line' using errcode = 'SX002';
+    end if;
+    if _position - _expected <> cardinality(_e_position) or _seq - _head.seq <> cardinality(_t_seq) then
+        raise exception 'rows do not match the advance of the chain' using errcode = 'SX009';
+    end if;
+
+    -- Double entry: what some accounts lose, others gain.
+    select sum(u.balance) - coalesce(sum(a.balance), 0) into _delta
+    from unnest(_a_id, _a_balance) as u (id, balance)
+    left join accounts as a on a.id = u.id;
+    if _delta <> 0 then
+        raise exception 'the batch makes or loses %', _delta using errcode = 'SX009';
+    end if;
+
+    update accounts as a
+    set
+        balance = u.balance,
+        held = u.held,
+        floor = u.floor,
+        state = u.state,
+        version = u.version,
+        metadata = u.metadata::jsonb,
+        next_expiry = u.next_expiry
+    from unnest(
+        _a_id, _a_before, _a_balance, _a_held, _a_floor, _a_state, _a_version, _a_metadata, _a_next_expiry
+    ) as u (id, before, balance, held, floor, state, version, metadata, next_expiry)
+    where a.id = u.id and u.before > 0 and a.version = u.before;
+    get diagnostics _changed = row_count;
+    if _changed <> (select count(*) from unnest(_a_before) as b (before) where b.before > 0) then
+        raise exception 'an account has changed' using errcode = 'SX001';
+    end if;
+    insert into accounts (id, balance, held, floor, state, version, metadata, next_expiry)
+    select u.id, u.balance, u.held, u.floor, u.state, u.version, u.metadata::jsonb, u.next_expiry
+    from unnest(
+        _a_id, _a_before, _a_balance, _a_held, _a_floor, _a_state, _a_version, _a_metadata, _a_next_expiry
+    ) as u (id, before, balance, held, floor, state, version, metadata, next_expiry)
+    where u.before = 0;
+
+    if cardinality(_t_seq) > 0 then
+        insert into transfers (
+            seq, position, at, debit, credit, amount, kind, reference, reverses, metadata,
+            debit_balance, debit_held, debit_version, credit_balance, credit_held, credit_version
+        )
+        select
+            u.seq, u.position, _at, u.debit, u.credit, u.amount, u.kind, u.reference, u.reverses, u.metadata::jsonb,
+            u.debit_balance, u.debit_held, u.debit_version, u.credit_balance, u.credit_held, u.credit_version
+        from unnest(
+            _t_seq, _t_position, _t_debit, _t_credit, _t_amount, _t_kind, _t_reference, _t_reverses, _t_metadata,
+            _t_debit_balance, _t_debit_held, _t_debit_version, _t_credit_balance, _t_credit_held, _t_credit_version
+        ) as u (
+            seq, position, debit, credit, amount, kind, reference, reverses, metadata,
+            debit_balance, debit_held, debit_version, credit_balance, credit_held, credit_version
+        );
+    end if;
+
+    if cardinality(_r_seq) > 0 then
+        update transfers as t
+        set reversed = u.reversed
+        from unnest(_r_seq, _r_before, _r_reversed) as u (seq, before, reversed)
+        where t.seq = u.seq and t.reversed = u.before;
+        get diagnostics _changed = row_count;
+        if _changed <> cardinality(_r_seq) then
+            raise exception 'a transfer has been reversed meanwhile' using errcode = 'SX001';
+        end if;
+    end if;
+
+    if cardinality(_h_id) > 0 then
+        update holds as h
+        set remaining = u.remaining, committed = u.committed, state = u.state, version = u.version
+        from unnest(_h_id, _h_before, _h_remaining, _h_committed, _h_state, _h_version)
+            as u (id, before, remaining, committed, state, version)
+        where h.id = u.id and u.before > 0 and h.version = u.before;
+        get diagnostics _changed = row_count;
+        if _changed <> (select count(*) from unnest(_h_before) as b (before) where b.before > 0) then
+            raise exception 'a hold has changed' using errcode = 'SX001';
+        end if;
+        insert into holds (
+            id, opened, account, "to", amount, remaining, committed, state, expires_at, version, metadata
+        )
+        select
+            u.id, u.opened, u.account, u.paid_to, u.amount, u.remaining, u.committed, u.state, u.expires_at,
+            u.version, u.metadata::jsonb
+        from unnest(
+            _h_id, _h_before, _h_opened, _h_account, _h_to, _h_amount, _h_remaining, _h_committed, _h_state,
+            _h_expires_at, _h_version, _h_metadata
+        ) as u (
+            id, before, opened, account, paid_to, amount, remaining, committed, state, expires_at, version, metadata
+        )
+        where u.before = 0;
+    end if;
+
+    insert into entries (position, at, caller, key, operation, code, answer, hash)
+    select u.position, _at, u.caller, u.key, u.operation, u.code, u.answer, u.hash
+    from unnest(_e_position, _e_caller, _e_key, _e_operation, _e_code, _e_answer, _e_hash)
+        as u (position, caller, key, operation, code, answer, hash);
+
+    update head set position = _position, seq = _seq, hash = _hash, at = _at where id = 0;
+end;
+$$;
