@@ -5,6 +5,8 @@ Each verb imports what it needs when it is called, so that `--help` and small pr
 # ruff: noqa: PLC0415 - as said above.
 
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -30,6 +32,51 @@ def operator() -> None:
 
     configure_logging()
     sys.exit(program.run(program.Options.from_environment()))
+
+
+@app.command()
+def sidecar(
+    *,
+    dsn_file: Annotated[
+        Path | None, typer.Option(help="File with the shard's postgresql:// connection string.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="The ledger's configuration, JSON.")] = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Bring a private Postgres; this machine only.")
+    ] = False,
+    data: Annotated[Path | None, typer.Option(help="Where --embedded keeps its data.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
+    port: Annotated[int, typer.Option(help="Port of the API.")] = 5004,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Port with probes and metrics only.")
+    ] = None,
+    drain_seconds: Annotated[
+        float, typer.Option(help="How long to serve on after SIGTERM while not ready.")
+    ] = 5.0,
+) -> None:
+    """Serve the ledger API: for a ledger of the cluster, or --embedded on a laptop."""
+    from shieldx.sidecar.main import EmbeddedOptions, Options, run
+    from shieldx.telemetry import configure_logging
+
+    configure_logging()
+    if embedded:
+        if data is None or dsn_file is not None or config is not None:
+            raise typer.BadParameter("--embedded takes --data DIR, and no --dsn-file or --config")
+        sys.exit(run(EmbeddedOptions(data=data, port=port, metrics_port=metrics_port)))
+    if dsn_file is None or config is None or data is not None:
+        raise typer.BadParameter("give --dsn-file and --config, or --embedded and --data")
+    sys.exit(
+        run(
+            Options(
+                dsn_file=dsn_file,
+                config=config,
+                host=host,
+                port=port,
+                metrics_port=metrics_port,
+                drain_seconds=drain_seconds,
+            )
+        )
+    )
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ class Config(_Strict, frozen=True):
             (entry.namespace, entry.name): Caller(
                 identity=f"system:serviceaccount:{entry.namespace}:{entry.name}",
                 scopes=frozenset(entry.scopes),
-                prefixes=tuple(entry.accounts) if entry.accounts else None,
+                prefixes=None if entry.accounts is None else tuple(entry.accounts),
             )
             for entry in self.auth.service_accounts
         }

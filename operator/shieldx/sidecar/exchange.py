@@ -29,10 +29,12 @@ class Exchange:
         "answered",
         "authorization",
         "body",
+        "code",
         "content_type",
         "fields",
         "key",
         "line",
+        "match",
         "method",
         "on_answer",
         "payload",
@@ -52,6 +54,8 @@ class Exchange:
         self.authorization: bytes | None = None
         self.body = b""
         self.route = ""
+        self.match: object = None
+        self.code = ""
         self.started = 0.0
         self.status = 0
         self.payload: bytes | None = None
@@ -85,6 +89,7 @@ class Exchange:
         fields: bytes = b"",
     ) -> None:
         """Answer with a problem that says whose fault it is and what to do."""
+        self.code = code
         payload = problem(status, code, message, facts)
         self.answer(status, payload, content_type=PROBLEM, fields=fields)
 

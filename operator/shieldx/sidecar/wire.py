@@ -175,3 +175,126 @@ class LooseBatch(Body, kw_only=True):
 
     operations: list[msgspec.Raw]
     atomic: bool = False
+
+
+class Balances(msgspec.Struct):
+    """What an account has after an operation."""
+
+    balance: int
+    held: int
+    available: int
+    version: int
+
+
+class AccountAnswer(msgspec.Struct):
+    """An account."""
+
+    id: str
+    state: Literal["open", "frozen", "closed"]
+    floor: int | None
+    balance: int
+    held: int
+    available: int
+    version: int
+    metadata: dict[str, Any]
+
+
+class BalanceAnswer(msgspec.Struct):
+    """An account's balance as of a moment; never used to authorise a debit."""
+
+    account: str
+    balance: int
+    held: int
+    available: int
+    version: int
+    as_of: str
+
+
+class TransferAnswer(msgspec.Struct):
+    """An immutable transfer, with what it left on the accounts that the caller may read."""
+
+    id: str
+    seq: int
+    debit: str
+    credit: str
+    amount: int
+    kind: str
+    at: str
+    metadata: dict[str, Any]
+    balances: dict[str, Balances] | UnsetType = UNSET
+    reference: str | UnsetType = UNSET
+    reverses: str | UnsetType = UNSET
+
+
+class HoldAnswer(msgspec.Struct):
+    """A hold; `transfer` is what its commit moved."""
+
+    id: str
+    account: str
+    to: str
+    amount: int
+    remaining: int
+    state: Literal["held", "committed", "voided", "expired"]
+    committed_amount: int
+    expires_at: str
+    metadata: dict[str, Any]
+    balances: dict[str, Balances] | UnsetType = UNSET
+    transfer: TransferAnswer | UnsetType = UNSET
+
+
+class Problem(msgspec.Struct):
+    """A refusal (RFC 9457), with the facts of its code beside these members."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    message: str
+
+
+class Entry(msgspec.Struct):
+    """One movement of an account: signed amount, and what it left."""
+
+    seq: int
+    transfer: str
+    kind: str
+    other: str
+    amount: int
+    balance: int
+    held: int
+    version: int
+    at: str
+
+
+class EntryPage(msgspec.Struct):
+    """A page of history; ask again with `cursor=<next>` until it is null."""
+
+    items: list[Entry]
+    next: str | None
+
+
+class TransferPage(msgspec.Struct):
+    """The transfers of a reference."""
+
+    items: list[TransferAnswer]
+    next: str | None
+
+
+class HoldPage(msgspec.Struct):
+    """A page of holds; ask again with `cursor=<next>` until it is null."""
+
+    items: list[HoldAnswer]
+    next: str | None
+
+
+class Result(msgspec.Struct):
+    """One operation's outcome: the fields of its single call's answer stand beside these."""
+
+    status: int
+    code: str
+
+
+class BatchAnswer(msgspec.Struct):
+    """One result per operation, in their order."""
+
+    results: list[Result]

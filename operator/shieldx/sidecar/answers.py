@@ -1,0 +1,94 @@
+"""How an outcome of the ledger looks on the wire, alone and inside a batch."""
+
+import functools
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from shieldx.ledger.records import Answer, Code
+from shieldx.sidecar.auth import Caller
+from shieldx.sidecar.codes import CODES, status_of
+from shieldx.sidecar.decoding import ShapeError
+from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.rights import Refusal, visible
+
+REPLAYED: Final = b"idempotency-replayed: true\r\n"
+RETRY_AFTER: Final = b"retry-after: 1\r\n"
+
+TIMES: Final = ("at", "expires_at", "as_of")
+
+encode: Final = msgspec.json.Encoder().encode
+
+
+@functools.lru_cache(maxsize=4096)
+def rfc3339(microseconds: int) -> str:
+    """Write a time of the ledger; the operations of one batch share it, so it is remembered."""
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:06d}Z"
+
+
+def timed(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the times in a body as RFC 3339."""
+    shown = dict(body)
+    for name in TIMES:
+        if name in shown:
+            shown[name] = rfc3339(shown[name])
+    if "transfer" in shown and isinstance(shown["transfer"], Mapping):
+        shown["transfer"] = timed(shown["transfer"])
+    return shown
+
+
+def present(caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a resource as this caller may see it."""
+    return timed(visible(caller, body))
+
+
+def give(exchange: Exchange, caller: Caller, answer: Answer, status: int) -> None:
+    """Answer a single call; `status` is that of its success."""
+    fields = REPLAYED if answer.replayed else b""
+    if answer.code is Code.CREATED:
+        exchange.answer(status, encode(present(caller, answer.body)), fields=fields)
+        return
+    facts = dict(answer.body)
+    refuse(exchange, answer.code.value, str(facts.pop("message", "")), facts, fields)
+
+
+def refuse(
+    exchange: Exchange,
+    code: str,
+    message: str,
+    facts: Mapping[str, Any] | None = None,
+    fields: bytes = b"",
+) -> None:
+    """Refuse with the status that belongs to the code."""
+    outcome = CODES.get(code)
+    if outcome is not None and outcome.retry:
+        fields += RETRY_AFTER
+    exchange.refuse(status_of(code), code, message, facts=facts, fields=fields)
+
+
+def refuse_by(exchange: Exchange, refusal: Refusal) -> None:
+    """Refuse for a reason that was found before the ledger was asked."""
+    refuse(exchange, refusal.code, refusal.message, refusal.facts)
+
+
+def refuse_shape(exchange: Exchange, error: ShapeError) -> None:
+    """Refuse what is not of the call's shape, by the name of the field."""
+    refuse(exchange, error.code, f"{error.field}: {error.message}", {"field": error.field})
+
+
+def result(caller: Caller, answer: Answer) -> dict[str, Any]:
+    """Wrap an operation's answer as an item of a batch's results."""
+    code = answer.code.value
+    return {"status": status_of(code), "code": code, **present(caller, answer.body)}
+
+
+def refused_result(refusal: Refusal | ShapeError) -> dict[str, Any]:
+    """Wrap a refusal that did not reach the ledger as an item of a batch's results."""
+    if isinstance(refusal, ShapeError):
+        message, facts = f"{refusal.field}: {refusal.message}", {"field": refusal.field}
+    else:
+        message, facts = refusal.message, dict(refusal.facts)
+    return {"status": status_of(refusal.code), "code": refusal.code, "message": message, **facts}

@@ -1,0 +1,219 @@
+"""Every call of the API as a value: what routes are made from, and the OpenAPI document too."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shieldx.sidecar import wire
+from shieldx.sidecar.auth import Scope
+
+ACCOUNT_CODES: Final = ("account_not_found", "account_frozen", "account_closed")
+HOLD_CODES: Final = (
+    "hold_not_found",
+    "hold_already_committed",
+    "hold_already_voided",
+    "hold_expired",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One method of one path. `{id}` stands for one percent-encoded segment."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    answer: Any
+    scope: Scope | None = None
+    body: Any = None
+    status: int = 200
+    codes: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+
+    @property
+    def writes(self) -> bool:
+        """A write needs an `Idempotency-Key`."""
+        return self.method != "GET"
+
+
+CALLS: Final = (
+    Call(
+        "POST",
+        "/v1/accounts",
+        "open_account",
+        "Open an account",
+        wire.AccountAnswer,
+        scope=Scope.WRITE,
+        body=wire.OpenAccount,
+        status=201,
+        codes=("account_exists",),
+    ),
+    Call(
+        "GET",
+        "/v1/accounts/{id}",
+        "get_account",
+        "Read an account",
+        wire.AccountAnswer,
+        scope=Scope.READ,
+        codes=("account_not_found",),
+    ),
+    Call(
+        "PATCH",
+        "/v1/accounts/{id}",
+        "change_account",
+        "Freeze, reopen or close an account (scope admin), or set its metadata",
+        wire.AccountAnswer,
+        scope=Scope.WRITE,
+        body=wire.ChangeAccount,
+        codes=("account_not_found", "account_closed", "account_not_empty"),
+    ),
+    Call(
+        "GET",
+        "/v1/accounts/{id}/balance",
+        "get_balance",
+        "Read a balance; never used to authorise a debit",
+        wire.BalanceAnswer,
+        scope=Scope.READ,
+        codes=("account_not_found",),
+    ),
+    Call(
+        "GET",
+        "/v1/accounts/{id}/entries",
+        "list_entries",
+        "Read an account's history",
+        wire.EntryPage,
+        scope=Scope.READ,
+        codes=("account_not_found",),
+        query=("cursor", "limit"),
+    ),
+    Call(
+        "POST",
+        "/v1/accounts/{id}/consume",
+        "consume",
+        "Pay system/revenue, or another account",
+        wire.TransferAnswer,
+        scope=Scope.WRITE,
+        body=wire.Consume,
+        status=201,
+        codes=("insufficient_credits", *ACCOUNT_CODES),
+    ),
+    Call(
+        "POST",
+        "/v1/accounts/{id}/refill",
+        "refill",
+        "Make credits: draw on system/issuance",
+        wire.TransferAnswer,
+        scope=Scope.ISSUE,
+        body=wire.Refill,
+        status=201,
+        codes=ACCOUNT_CODES,
+    ),
+    Call(
+        "POST",
+        "/v1/transfers",
+        "transfer",
+        "Move credits from one account to another",
+        wire.TransferAnswer,
+        scope=Scope.WRITE,
+        body=wire.Transfer,
+        status=201,
+        codes=("insufficient_credits", *ACCOUNT_CODES, "reference_already_used"),
+    ),
+    Call(
+        "GET",
+        "/v1/transfers",
+        "find_transfer",
+        "Find the transfer that carries a reference",
+        wire.TransferPage,
+        scope=Scope.READ,
+        query=("reference",),
+    ),
+    Call(
+        "GET",
+        "/v1/transfers/{id}",
+        "get_transfer",
+        "Read a transfer",
+        wire.TransferAnswer,
+        scope=Scope.READ,
+        codes=("transfer_not_found",),
+    ),
+    Call(
+        "POST",
+        "/v1/transfers/{id}/reverse",
+        "reverse",
+        "Give back what a transfer moved, or a part of it",
+        wire.TransferAnswer,
+        scope=Scope.WRITE,
+        body=wire.Reverse,
+        status=201,
+        codes=(
+            "transfer_not_found",
+            "transfer_already_reversed",
+            "exceeds_reversible_amount",
+            "insufficient_credits",
+            *ACCOUNT_CODES,
+        ),
+    ),
+    Call(
+        "POST",
+        "/v1/holds",
+        "reserve",
+        "Reserve credits",
+        wire.HoldAnswer,
+        scope=Scope.WRITE,
+        body=wire.Reserve,
+        status=201,
+        codes=("insufficient_credits", *ACCOUNT_CODES),
+    ),
+    Call(
+        "GET",
+        "/v1/holds",
+        "list_holds",
+        "List the holds of an account",
+        wire.HoldPage,
+        scope=Scope.READ,
+        codes=("account_not_found",),
+        query=("account", "state", "cursor", "limit"),
+    ),
+    Call(
+        "GET",
+        "/v1/holds/{id}",
+        "get_hold",
+        "Read a hold",
+        wire.HoldAnswer,
+        scope=Scope.READ,
+        codes=("hold_not_found",),
+    ),
+    Call(
+        "POST",
+        "/v1/holds/{id}/commit",
+        "commit",
+        "Pay what was reserved, or a part of it; the rest is released",
+        wire.HoldAnswer,
+        scope=Scope.WRITE,
+        body=wire.Commit,
+        status=201,
+        codes=(*HOLD_CODES, "exceeds_hold_amount", "account_frozen", "account_closed"),
+    ),
+    Call(
+        "POST",
+        "/v1/holds/{id}/void",
+        "void",
+        "Release what was reserved",
+        wire.HoldAnswer,
+        scope=Scope.WRITE,
+        body=wire.Void,
+        status=201,
+        codes=HOLD_CODES,
+    ),
+    Call(
+        "POST",
+        "/v1/batch",
+        "batch",
+        "Up to 1,000 operations, singly or all or nothing",
+        wire.BatchAnswer,
+        scope=Scope.WRITE,
+        body=wire.Batch,
+        codes=("batch_aborted", "too_many_operations"),
+    ),
+)

@@ -1,0 +1,227 @@
+"""The program `shieldx sidecar`: the API server of one ledger shard, or of a laptop.
+
+Starting: probes first, then the database is brought to this version's schema, then the API
+listens. Stopping (SIGTERM): `/ready` says no while requests are still served, so that whoever
+sends them looks elsewhere; then everything accepted is answered, and the process ends with 0.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from shieldx.kube.tokens import TokenCache
+from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres
+from shieldx.ledger.ledger import Ledger
+from shieldx.ledger.postgres import ShardUnavailableError
+from shieldx.ledger.schema import SchemaError
+from shieldx.sidecar.api import Api, Probes
+from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
+from shieldx.sidecar.config import Config, ConfigError, follow, load
+from shieldx.sidecar.metrics import ApiMetrics
+from shieldx.sidecar.parties import Parties
+from shieldx.sidecar.reads import Reads
+from shieldx.sidecar.server import Server
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK: Final = "127.0.0.1"
+RETRY_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where the ledger's database and configuration are, and where to listen."""
+
+    dsn_file: Path
+    config: Path
+    host: str = "0.0.0.0"  # noqa: S104 — a pod's address; NetworkPolicies say who gets there.
+    port: int = 5004
+    metrics_port: int | None = None
+    drain_seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedOptions:
+    """Where a laptop's ledger keeps its data."""
+
+    data: Path
+    port: int = 5004
+    metrics_port: int | None = None
+
+
+class StartError(Exception):
+    """The program cannot start; the message says why and what to do."""
+
+
+def run(options: Options | EmbeddedOptions) -> int:
+    """Serve until told to stop; 0 if everything was answered."""
+    try:
+        if isinstance(options, EmbeddedOptions):
+            return uvloop.run(_embedded(options))
+        return uvloop.run(_deployed(options))
+    except (StartError, ConfigError, EmbeddedError, SchemaError) as error:
+        sys.stderr.write(f"shieldx sidecar: {error}\n")
+        return 2
+
+
+async def _embedded(options: EmbeddedOptions) -> int:
+    stopped = _stop_signals()
+    async with EmbeddedPostgres(options.data) as server:
+        process = Process(server.dsn, Config(ledger="embedded/ledger"), NoTokens())
+        return await process.serve(
+            stopped,
+            host=LOOPBACK,
+            port=options.port,
+            metrics=(LOOPBACK, options.metrics_port),
+            announce=f"data in {server.data}",
+        )
+
+
+async def _deployed(options: Options) -> int:
+    # The Kubernetes client is of no use to a laptop and costs 30 MiB.
+    from shieldx.kube.token_reviews import ClusterReviewer  # noqa: PLC0415
+
+    stopped = _stop_signals()
+    config = load(options.config)
+    reviewer = ClusterReviewer()
+    accounts = ServiceAccounts(TokenCache(reviewer), config.policy())
+    process = Process(read_dsn(options.dsn_file), config, accounts)
+
+    def changed(new: Config) -> None:
+        accounts.policy = new.policy()
+        process.api.writes.holds = new.holds
+
+    following = asyncio.create_task(follow(options.config, changed))
+    try:
+        return await process.serve(
+            stopped,
+            host=options.host,
+            port=options.port,
+            metrics=(options.host, options.metrics_port),
+            drain_seconds=options.drain_seconds,
+        )
+    finally:
+        following.cancel()
+        await reviewer.close()
+
+
+class Process:
+    """One API server and its ledger, wired together."""
+
+    def __init__(self, dsn: str, config: Config, authenticator: Authenticator) -> None:
+        self.ledger = Ledger.open(dsn, config.shard)
+        self.metrics = ApiMetrics(
+            queue_length=lambda: self.ledger.batcher.queued,
+            connections=lambda: len(self.server.connections),
+        )
+        self.ledger.batcher.on_batch = self.metrics.batch
+        self.probes = Probes(self.unready, self.metrics)
+        self.api = Api(
+            submit=self.ledger.batcher.submit,
+            reads=Reads(self.ledger.reads),
+            parties=Parties(self.ledger.reads.parties),
+            authenticator=authenticator,
+            probes=self.probes,
+            metrics=self.metrics,
+        )
+        self.api.writes.holds = config.holds
+        self.server = Server(self.api.handle)
+        self.probe_server = Server(self.probes.handle)
+        self._started = False
+
+    def unready(self) -> str | None:
+        """Say why no requests should come here now, if so."""
+        if self.server.draining:
+            return "The process is stopping."
+        if not self._started:
+            return "The database is being prepared."
+        if not self.ledger.ready:
+            return "The database does not answer."
+        return None
+
+    async def serve(
+        self,
+        stopped: asyncio.Event,
+        *,
+        host: str,
+        port: int,
+        metrics: tuple[str, int | None],
+        drain_seconds: float = 0.0,
+        announce: str = "",
+    ) -> int:
+        """Serve until `stopped`, then end in order."""
+        if metrics[1] is not None:
+            await self._listen(self.probe_server, metrics[0], metrics[1])
+        unanswered = 0
+        try:
+            if await self._migrate(stopped):
+                await self.ledger.start()
+                self._started = True
+                bound = await self._listen(self.server, host, port)
+                _tell(f"ShieldX ledger on http://{host}:{bound} {announce}".rstrip())
+                await stopped.wait()
+                self.server.drain()
+                await asyncio.sleep(drain_seconds)
+                unanswered = await self.server.close(ANSWER_SECONDS)
+        finally:
+            await self.ledger.close()
+            await self.probe_server.close(0)
+        if unanswered:
+            logger.error("Stopped with %d requests unanswered", unanswered)
+        return 1 if unanswered else 0
+
+    async def _listen(self, server: Server, host: str, port: int) -> int:
+        try:
+            return await server.listen(host, port)
+        except OSError as error:
+            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+    async def _migrate(self, stopped: asyncio.Event) -> bool:
+        """Bring the database to this version; False if told to stop before it was there."""
+        while not stopped.is_set():
+            try:
+                version = await self.ledger.migrate()
+            except ShardUnavailableError as error:
+                logger.warning("Waiting for the database: %s", error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopped.wait(), RETRY_SECONDS)
+            else:
+                logger.info("The database has schema version %d", version)
+                # What lives now lives for ever: the collector need not look at it again.
+                gc.collect()
+                gc.freeze()
+                return True
+        return False
+
+
+def read_dsn(path: Path) -> str:
+    """Read the mounted connection string; it is a secret and is never shown."""
+    try:
+        dsn = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"{path}: cannot be read as a connection string") from error
+    if not dsn.startswith(("postgresql://", "postgres://")):
+        raise StartError(f"{path}: does not hold a postgresql:// connection string")
+    return dsn
+
+
+def _stop_signals() -> asyncio.Event:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+def _tell(message: str) -> None:
+    sys.stdout.write(f"{message}\n")
+    sys.stdout.flush()

@@ -1,0 +1,134 @@
+"""The OpenAPI 3.1 document, generated from the calls, their shapes and the map of codes."""
+
+from typing import Any, Final
+
+import msgspec
+
+from shieldx.sidecar import wire
+from shieldx.sidecar.calls import CALLS, Call
+from shieldx.sidecar.codes import CODES
+
+API_VERSION: Final = "1"
+PROBLEM: Final = "application/problem+json"
+QUERY: Final[dict[str, dict[str, Any]]] = {
+    "cursor": {"description": "`next` of the page before.", "schema": {"type": "string"}},
+    "limit": {
+        "description": "Items of a page.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    },
+    "reference": {
+        "description": "The caller's own id of a transfer.",
+        "schema": {"type": "string"},
+        "required": True,
+    },
+    "account": {
+        "description": "Whose holds.",
+        "schema": {"type": "string"},
+        "required": True,
+    },
+    "state": {
+        "description": "Holds in this state only.",
+        "schema": {"type": "string", "enum": ["held", "committed", "voided", "expired"]},
+    },
+}
+ALWAYS: Final = ("unauthenticated", "unknown_caller", "missing_scope", "invalid_…")
+WRITES: Final = ("idempotency_key_reused", "overloaded", "outcome_unknown")
+UNAVAILABLE: Final = ("shard_unavailable", "authentication_unavailable")
+
+
+def document() -> bytes:
+    """Render the document."""
+    shapes = [call.body for call in CALLS if call.body] + [call.answer for call in CALLS]
+    shapes = list(dict.fromkeys([*shapes, wire.Problem]))
+    schemas, components = msgspec.json.schema_components(
+        shapes, ref_template="#/components/schemas/{name}"
+    )
+    references = dict(zip(shapes, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for call in CALLS:
+        paths.setdefault(call.path, {})[call.method.lower()] = _operation(call, references)
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "ShieldX credit ledger",
+                "version": API_VERSION,
+                "description": "Amounts are integers of 10^-scale. Writes carry an "
+                "`Idempotency-Key`: the same key and operation give the same answer again.",
+            },
+            "paths": paths,
+            "components": {
+                "schemas": components,
+                "securitySchemes": {
+                    "serviceAccount": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": "A Kubernetes service-account token of audience shieldx.",
+                    }
+                },
+            },
+            "security": [{"serviceAccount": []}],
+        }
+    )
+
+
+def _operation(call: Call, references: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": call.name,
+        "summary": call.summary,
+        "description": f"Needs scope `{call.scope}`." if call.scope else "",
+        "parameters": _parameters(call),
+        "responses": _responses(call, references),
+    }
+    if call.body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": references[call.body]}},
+        }
+    return operation
+
+
+def _parameters(call: Call) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = []
+    if "{id}" in call.path:
+        parameters.append(
+            {
+                "name": "id",
+                "in": "path",
+                "required": True,
+                "description": "Percent-encoded.",
+                "schema": {"type": "string"},
+            }
+        )
+    if call.writes:
+        parameters.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": True,
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            }
+        )
+    parameters += [{"name": name, "in": "query", **QUERY[name]} for name in call.query]
+    return parameters
+
+
+def _responses(call: Call, references: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    codes = (*call.codes, *ALWAYS, *(WRITES if call.writes else ()), *UNAVAILABLE)
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(CODES[code].status, []).append(code)
+    responses: dict[str, Any] = {
+        str(call.status): {
+            "description": "Done.",
+            "content": {"application/json": {"schema": references[call.answer]}},
+        }
+    }
+    for status, names in sorted(by_status.items()):
+        if status == call.status:
+            continue
+        responses[str(status)] = {
+            "description": "; ".join(f"`{name}`: {CODES[name].meaning}" for name in names),
+            "content": {PROBLEM: {"schema": references[wire.Problem]}},
+        }
+    return responses

@@ -1,0 +1,162 @@
+"""What a caller may do with which accounts, decided before the ledger is asked.
+
+    both sides of an operation must lie within the caller's prefixes, else they do not exist;
+    the default counter-accounts (system/revenue when paying, system/issuance when refilling) may
+    be the other side of everybody's operation;
+    debiting an account below system/ by any door needs `issue`, reversing a payment to it too;
+    a floor below 0 and an account's state need `admin`.
+
+A hold or transfer is judged by its accounts, which never change: `parties` are looked up first,
+and only for callers for whom they matter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from shieldx.ledger import operations as ops
+from shieldx.sidecar.auth import Caller, Scope
+
+ALL: Final = frozenset(Scope)
+DEFAULTS: Final = {"consume": frozenset({ops.REVENUE}), "refill": frozenset({ops.ISSUANCE})}
+COUNTER_ACCOUNTS: Final = frozenset({ops.REVENUE, ops.ISSUANCE})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an operation is refused before it reaches the ledger; its key is not burnt."""
+
+    code: str
+    message: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def hidden_account(account: str) -> Refusal:
+    return Refusal("account_not_found", f"There is no account {account}.", {"account": account})
+
+
+def hidden_hold(hold: str) -> Refusal:
+    return Refusal("hold_not_found", f"There is no hold {hold}.", {"hold": hold})
+
+
+def hidden_transfer(transfer: str) -> Refusal:
+    return Refusal(
+        "transfer_not_found", f"There is no transfer {transfer}.", {"transfer": transfer}
+    )
+
+
+def missing_scope(scope: Scope) -> Refusal:
+    message = f"The caller needs scope {scope}; grant it in spec.api.auth.serviceAccounts."
+    return Refusal("missing_scope", message, {"scope": scope.value})
+
+
+def parties_wanted(caller: Caller, operation: ops.Operation) -> str | None:
+    """Return the hold or transfer whose accounts must be known to judge the operation."""
+    if caller.prefixes is None and caller.may(Scope.ISSUE):
+        return None
+    match operation:
+        case ops.Commit() | ops.Void():
+            return operation.hold
+        case ops.Reverse():
+            return operation.transfer
+        case _:
+            return None
+
+
+def judge(  # noqa: PLR0911 — one an operation
+    caller: Caller, operation: ops.Operation, parties: tuple[str, ...] = ()
+) -> Refusal | None:
+    """Return why the caller may not do this, or None.
+
+    `parties` are the accounts of the hold or transfer that is wanted, debit side first; none if
+    it does not exist, which is then the ledger's to say.
+    """
+    if caller.prefixes is None and caller.scopes >= ALL:
+        return None
+    if _scope(operation) not in caller.scopes:
+        return missing_scope(_scope(operation))
+    match operation:
+        case ops.OpenAccount():
+            return _judge_opening(caller, operation)
+        case ops.ChangeAccount():
+            return _judge_change(caller, operation)
+        case ops.Transfer():
+            return _judge_transfer(caller, operation)
+        case ops.Reserve():
+            return _judge_sides(caller, operation.account, operation.to, DEFAULTS["consume"])
+        case _:
+            return _judge_known(caller, operation, parties) if parties else None
+
+
+def _scope(operation: ops.Operation) -> Scope:
+    issues = isinstance(operation, ops.Transfer) and operation.kind == "refill"
+    return Scope.ISSUE if issues else Scope.WRITE
+
+
+def _judge_opening(caller: Caller, operation: ops.OpenAccount) -> Refusal | None:
+    if not caller.sees(operation.id):
+        return hidden_account(operation.id)
+    if operation.floor is None or operation.floor < 0:
+        return None if caller.may(Scope.ADMIN) else missing_scope(Scope.ADMIN)
+    return None
+
+
+def _judge_change(caller: Caller, operation: ops.ChangeAccount) -> Refusal | None:
+    if not caller.sees(operation.id):
+        return hidden_account(operation.id)
+    if operation.state is not None and not caller.may(Scope.ADMIN):
+        return missing_scope(Scope.ADMIN)
+    return None
+
+
+def _judge_transfer(caller: Caller, operation: ops.Transfer) -> Refusal | None:
+    default = DEFAULTS.get(operation.kind, frozenset())
+    return _judge_sides(caller, operation.debit, operation.credit, default)
+
+
+def _judge_known(
+    caller: Caller,
+    operation: ops.Reverse | ops.Commit | ops.Void | ops.Expire,
+    parties: tuple[str, ...],
+) -> Refusal | None:
+    seen = all(_sees(caller, account, COUNTER_ACCOUNTS) for account in parties)
+    debit, credit = parties
+    match operation:
+        case ops.Reverse():
+            return _judge_debit(caller, credit) if seen else hidden_transfer(operation.transfer)
+        case ops.Commit():
+            return _judge_debit(caller, debit) if seen else hidden_hold(operation.hold)
+        case ops.Void() | ops.Expire():
+            return None if seen else hidden_hold(operation.hold)
+
+
+def _judge_sides(
+    caller: Caller, debit: str, credit: str, defaults: frozenset[str]
+) -> Refusal | None:
+    for account in (debit, credit):
+        if not _sees(caller, account, defaults):
+            return hidden_account(account)
+    return _judge_debit(caller, debit)
+
+
+def _judge_debit(caller: Caller, debit: str) -> Refusal | None:
+    if debit.startswith(ops.SYSTEM_PREFIX) and not caller.may(Scope.ISSUE):
+        return missing_scope(Scope.ISSUE)
+    return None
+
+
+def _sees(caller: Caller, account: str, defaults: frozenset[str]) -> bool:
+    return account in defaults or caller.sees(account)
+
+
+def visible(caller: Caller, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out of an answer the balances of accounts that the caller may not read."""
+    if caller.prefixes is None or "balances" not in body:
+        return body
+    shown = dict(body)
+    shown["balances"] = {
+        account: figures for account, figures in body["balances"].items() if caller.sees(account)
+    }
+    if isinstance(shown.get("transfer"), Mapping):
+        shown["transfer"] = visible(caller, shown["transfer"])
+    return shown

@@ -1,0 +1,66 @@
+"""From method and path to the call that is meant, by dictionaries only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from shieldx.sidecar.calls import Call
+
+PLACE: Final = b"{id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The call that a request is, and the decoded `{id}` of its path."""
+
+    call: Call
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """There is no such path (nothing is allowed), or it does not take the method."""
+
+    allowed: tuple[str, ...] = ()
+
+
+class Router:
+    """Finds calls; a path is cut at its slashes before it is decoded."""
+
+    def __init__(self, calls: Iterable[Call]) -> None:
+        self._fixed: dict[bytes, dict[bytes, Match]] = {}
+        self._open: dict[tuple[bytes, ...], dict[bytes, Call]] = {}
+        for call in calls:
+            path, method = call.path.encode(), call.method.encode()
+            if PLACE in path:
+                self._open.setdefault(tuple(path.split(b"/")), {})[method] = call
+            else:
+                self._fixed.setdefault(path, {})[method] = Match(call)
+
+    def find(self, method: bytes, target: bytes) -> Match | Mismatch:
+        """Return the call of this method and path, or what the path would take."""
+        fixed = self._fixed.get(target)
+        if fixed is not None:
+            return fixed.get(method) or _mismatch(fixed)
+        parts = target.split(b"/")
+        if len(parts) < 4:  # noqa: PLR2004 — nothing, v1, a collection, an id
+            return Mismatch()
+        encoded, parts[3] = parts[3], PLACE
+        methods = self._open.get(tuple(parts))
+        identity = _decoded(encoded)
+        if methods is None or not identity:
+            return Mismatch()
+        call = methods.get(method)
+        return _mismatch(methods) if call is None else Match(call, identity)
+
+
+def _mismatch(methods: Iterable[bytes]) -> Mismatch:
+    return Mismatch(tuple(sorted(method.decode() for method in methods)))
+
+
+def _decoded(segment: bytes) -> str | None:
+    try:
+        return unquote_to_bytes(segment).decode() if b"%" in segment else segment.decode("ascii")
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,287 @@
+"""The calls that change the ledger: decoded, judged, given to the batcher, answered by callback.
+
+Nothing on this path makes a Task. Only where the caller's rights depend on a hold's or transfer's
+accounts that this process has not seen yet, they are looked up first.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from shieldx.ledger import operations as ops
+from shieldx.ledger.batcher import Job
+from shieldx.ledger.records import Answer, Code
+from shieldx.sidecar import answers, normalise, wire
+from shieldx.sidecar.auth import Caller
+from shieldx.sidecar.config import Holds
+from shieldx.sidecar.decoding import ShapeError, TooManyOperationsError, decode, decode_batch
+from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.parties import Known, Parties
+from shieldx.sidecar.rights import Refusal, judge, missing_scope, parties_wanted
+from shieldx.sidecar.router import Match
+
+KEY: Final = re.compile(rb"[\x20-\x7e]{1,255}")
+
+OPEN_ACCOUNT: Final = msgspec.json.Decoder(wire.OpenAccount)
+CHANGE_ACCOUNT: Final = msgspec.json.Decoder(wire.ChangeAccount)
+TRANSFER: Final = msgspec.json.Decoder(wire.Transfer)
+CONSUME: Final = msgspec.json.Decoder(wire.Consume)
+REFILL: Final = msgspec.json.Decoder(wire.Refill)
+REVERSE: Final = msgspec.json.Decoder(wire.Reverse)
+RESERVE: Final = msgspec.json.Decoder(wire.Reserve)
+COMMIT: Final = msgspec.json.Decoder(wire.Commit)
+VOID: Final = msgspec.json.Decoder(wire.Void)
+
+type Outcome = ops.Operation | Refusal | ShapeError
+
+
+class _Single(NamedTuple):
+    exchange: Exchange
+    caller: Caller
+    status: int
+    key: str
+    operation: ops.Operation
+
+
+class Writes:
+    """Turns requests into jobs of the batcher, and the batcher's answers into responses."""
+
+    def __init__(
+        self, submit: Callable[[Job], None], parties: Parties, refused: Callable[[str], None]
+    ) -> None:
+        self.holds = Holds()
+        self._submit = submit
+        self._parties = parties
+        self._refused = refused
+
+    def single(self, exchange: Exchange, caller: Caller, match: Match) -> None:
+        """Serve a call that is one operation."""
+        call = match.call
+        if call.scope is not None and not caller.may(call.scope):
+            answers.refuse_by(exchange, missing_scope(call.scope))
+            return
+        try:
+            key = idempotency_key(exchange.key)
+            operation = self._operation(match, exchange.body)
+        except ShapeError as error:
+            answers.refuse_shape(exchange, error)
+            return
+        request = _Single(exchange, caller, call.status, key, operation)
+        wanted = parties_wanted(caller, operation)
+        if wanted is None:
+            self._perform(request, ())
+            return
+
+        def found(known: Known, error: Exception | None) -> None:
+            if error is not None:
+                _unavailable(exchange)
+            else:
+                self._perform(request, known.get(wanted, ()))
+
+        self._parties.find((wanted,), found)
+
+    def batch(self, exchange: Exchange, caller: Caller, _: Match) -> None:
+        """Serve up to 1,000 operations, singly or all or nothing."""
+        try:
+            key = idempotency_key(exchange.key)
+            atomic, items = decode_batch(exchange.body)
+            outcomes, keys = self._normalise(items, key, atomic=atomic)
+        except ShapeError as error:
+            answers.refuse_shape(exchange, error)
+            return
+        except TooManyOperationsError:
+            message = f"Send at most {wire.MAX_OPERATIONS} operations; make it several batches."
+            answers.refuse(exchange, "too_many_operations", message, {"limit": wire.MAX_OPERATIONS})
+            return
+
+        def found(known: Known, error: Exception | None) -> None:
+            if error is not None:
+                _unavailable(exchange)
+                return
+            judged = [_judged(caller, outcome, known) for outcome in outcomes]
+            if atomic:
+                self._together(exchange, caller, key, judged)
+            else:
+                self._singly(exchange, caller, keys, judged)
+
+        wanted = [
+            identity
+            for outcome in outcomes
+            if not isinstance(outcome, Refusal | ShapeError)
+            and (identity := parties_wanted(caller, outcome)) is not None
+        ]
+        self._parties.find(wanted, found)
+
+    def _operation(self, match: Match, body: bytes) -> ops.Operation:  # noqa: PLR0911 — one a call
+        match match.call.name:
+            case "open_account":
+                return normalise.open_account(decode(body, OPEN_ACCOUNT))
+            case "change_account":
+                return normalise.change_account(match.id, decode(body, CHANGE_ACCOUNT))
+            case "transfer":
+                return normalise.transfer(decode(body, TRANSFER))
+            case "consume":
+                return normalise.consume(match.id, decode(body, CONSUME))
+            case "refill":
+                return normalise.refill(match.id, decode(body, REFILL))
+            case "reverse":
+                return normalise.reverse(match.id, decode(body, REVERSE))
+            case "reserve":
+                return normalise.reserve(decode(body, RESERVE), self.holds)
+            case "commit":
+                return normalise.commit(match.id, decode(body, COMMIT))
+            case "void":
+                decode(body, VOID)
+                return ops.Void(hold=match.id)
+            case name:
+                raise LookupError(name)
+
+    def _perform(self, request: "_Single", parties: tuple[str, ...]) -> None:
+        exchange, caller, _, key, operation = request
+        refusal = judge(caller, operation, parties)
+        if refusal is not None:
+            answers.refuse_by(exchange, refusal)
+            return
+        done = partial(self._done, request)
+        self._submit(Job(caller.identity, (operation,), (key,), atomic=False, done=done))
+
+    def _done(self, request: "_Single", given: Sequence[Answer]) -> None:
+        (answer,) = given
+        self._learn(request.caller, answer)
+        answers.give(request.exchange, request.caller, answer, request.status)
+
+    def _normalise(
+        self, items: Sequence[wire.Item | ShapeError], key: str, *, atomic: bool
+    ) -> tuple[list[Outcome], list[str]]:
+        outcomes: list[Outcome] = []
+        keys: list[str] = []
+        for index, item in enumerate(items):
+            own = getattr(item, "idempotency_key", msgspec.UNSET)
+            keys.append(f"{key}#{index}" if own is msgspec.UNSET else own)
+            if atomic and own is not msgspec.UNSET:
+                message = "an atomic batch has the header's key only"
+                outcomes.append(ShapeError("idempotency_key", message))
+            else:
+                outcomes.append(self._normal(item))
+        return outcomes, keys
+
+    def _normal(self, item: wire.Item | ShapeError) -> Outcome:
+        if isinstance(item, ShapeError):
+            return item
+        try:
+            return normalise.item(item, self.holds)
+        except ShapeError as error:
+            return error
+
+    def _singly(
+        self, exchange: Exchange, caller: Caller, keys: list[str], judged: list[Outcome]
+    ) -> None:
+        """Give the ledger what may be done, and put the rest's refusals in their places."""
+        accepted = [
+            (index, outcome)
+            for index, outcome in enumerate(judged)
+            if not isinstance(outcome, Refusal | ShapeError)
+        ]
+        results: list[dict[str, Any]] = [
+            answers.refused_result(outcome) if isinstance(outcome, Refusal | ShapeError) else {}
+            for outcome in judged
+        ]
+
+        def done(given: Sequence[Answer]) -> None:
+            for (index, _), answer in zip(accepted, given, strict=True):
+                self._learn(caller, answer)
+                results[index] = answers.result(caller, answer)
+            self._count(results)
+            replayed = len(given) == len(results) and all(answer.replayed for answer in given)
+            fields = answers.REPLAYED if replayed else b""
+            exchange.answer(200, answers.encode({"results": results}), fields=fields)
+
+        if not accepted:
+            done(())
+            return
+        operations = [operation for _, operation in accepted]
+        own_keys = [keys[index] for index, _ in accepted]
+        self._submit(Job(caller.identity, operations, own_keys, atomic=False, done=done))
+
+    def _together(
+        self, exchange: Exchange, caller: Caller, key: str, judged: list[Outcome]
+    ) -> None:
+        """Give the ledger all or nothing."""
+
+        def finish(results: list[dict[str, Any]], *, replayed: bool) -> None:
+            fields = answers.REPLAYED if replayed else b""
+            culprit = next((one for one in results if one["code"] not in _INNOCENT), None)
+            if culprit is None:
+                exchange.answer(201, answers.encode({"results": results}), fields=fields)
+                return
+            message = f"Nothing was done: {culprit['message']}"
+            answers.refuse(exchange, culprit["code"], message, {"results": results}, fields)
+
+        def done(given: Sequence[Answer]) -> None:
+            for answer in given:
+                self._learn(caller, answer)
+            finish(
+                [answers.result(caller, answer) for answer in given],
+                replayed=any(answer.replayed for answer in given),
+            )
+
+        operations = [
+            outcome for outcome in judged if not isinstance(outcome, Refusal | ShapeError)
+        ]
+        if len(operations) == len(judged):
+            self._submit(Job(caller.identity, operations, (key,), atomic=True, done=done))
+            return
+        first = next(
+            index
+            for index, outcome in enumerate(judged)
+            if isinstance(outcome, Refusal | ShapeError)
+        )
+        finish(
+            [_beside(outcome, index, first) for index, outcome in enumerate(judged)], replayed=False
+        )
+
+    def _learn(self, caller: Caller, answer: Answer) -> None:
+        """Remember a new hold's accounts, where this caller's rights will depend on them."""
+        body = answer.body
+        if caller.prefixes is not None and answer.code is Code.CREATED and "expires_at" in body:
+            self._parties.remember(body["id"], (body["account"], body["to"]))
+
+    def _count(self, results: Sequence[Mapping[str, Any]]) -> None:
+        for one in results:
+            if one["code"] != Code.CREATED:
+                self._refused(one["code"])
+
+
+_INNOCENT: Final = frozenset({Code.CREATED.value, Code.BATCH_ABORTED.value})
+
+
+def idempotency_key(given: bytes | None) -> str:
+    """Return the request's key, or refuse: every write needs one."""
+    if given is None or not KEY.fullmatch(given):
+        raise ShapeError(
+            "idempotency_key",
+            "send one Idempotency-Key header of 1 to 255 printable ASCII characters",
+        )
+    return given.decode("ascii")
+
+
+def _judged(caller: Caller, outcome: Outcome, known: Known) -> Outcome:
+    if isinstance(outcome, Refusal | ShapeError):
+        return outcome
+    wanted = parties_wanted(caller, outcome)
+    parties = known.get(wanted, ()) if wanted is not None else ()
+    return judge(caller, outcome, parties) or outcome
+
+
+def _beside(outcome: Outcome, index: int, culprit: int) -> dict[str, Any]:
+    if index == culprit and isinstance(outcome, Refusal | ShapeError):
+        return answers.refused_result(outcome)
+    message = f"Nothing was done: operation {culprit} was refused."
+    return answers.refused_result(Refusal(Code.BATCH_ABORTED.value, message))
+
+
+def _unavailable(exchange: Exchange) -> None:
+    answers.refuse(exchange, "shard_unavailable", "The database does not answer; try again.")
