@@ -18,6 +18,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+ledger = typer.Typer(help="Look after a ledger's books.", no_args_is_help=True)
+app.add_typer(ledger, name="ledger")
+
 
 @app.callback()
 def shieldx() -> None:
@@ -77,6 +80,64 @@ def sidecar(
             )
         )
     )
+
+
+@app.command()
+def keeper(
+    *,
+    dsn_file: Annotated[
+        Path, typer.Option(help="File with the shard's postgresql:// connection string.")
+    ],
+    config: Annotated[Path, typer.Option(help="The ledger's configuration, JSON.")],
+    operator_account: Annotated[
+        str, typer.Option("--operator", help="NAMESPACE:NAME of the operator's service account.")
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
+    port: Annotated[int, typer.Option(help="Port of probes and status.")] = 5004,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Port with probes and metrics only.")
+    ] = None,
+) -> None:
+    """Keep one ledger: expire holds, tell the operator how it is."""
+    from shieldx.keeper.main import Options, run
+    from shieldx.telemetry import configure_logging
+
+    configure_logging()
+    sys.exit(
+        run(
+            Options(
+                dsn_file=dsn_file,
+                config=config,
+                operator=operator_account,
+                host=host,
+                port=port,
+                metrics_port=metrics_port,
+            )
+        )
+    )
+
+
+@ledger.callback()
+def books() -> None:
+    """Look after a ledger's books."""
+
+
+@ledger.command()
+def verify(
+    *,
+    dsn_file: Annotated[
+        Path | None, typer.Option(help="File with the shard's postgresql:// connection string.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder of `shieldx sidecar --embedded`.")
+    ] = None,
+) -> None:
+    """Re-derive chain and balances; exit 0 if clean, 1 if not, 2 if that cannot be told."""
+    from shieldx.cli.ledger import verify as verify_books
+
+    if (dsn_file is None) == (data is None):
+        raise typer.BadParameter("give --dsn-file FILE or --data DIR")
+    sys.exit(verify_books(dsn_file, data))
 
 
 def main() -> None:

@@ -18,13 +18,16 @@ from typing import Final
 import uvloop
 
 from shieldx.kube.tokens import TokenCache
+from shieldx.ledger.dsn import DsnError, read_dsn
 from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.schema import SchemaError
+from shieldx.sidecar import answers
 from shieldx.sidecar.api import Api, Probes
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config, ConfigError, follow, load
+from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.metrics import ApiMetrics
 from shieldx.sidecar.parties import Parties
 from shieldx.sidecar.reads import Reads
@@ -68,7 +71,7 @@ def run(options: Options | EmbeddedOptions) -> int:
         if isinstance(options, EmbeddedOptions):
             return uvloop.run(_embedded(options))
         return uvloop.run(_deployed(options))
-    except (StartError, ConfigError, EmbeddedError, SchemaError) as error:
+    except (StartError, ConfigError, DsnError, EmbeddedError, SchemaError) as error:
         sys.stderr.write(f"shieldx sidecar: {error}\n")
         return 2
 
@@ -134,7 +137,7 @@ class Process:
             metrics=self.metrics,
         )
         self.api.writes.holds = config.holds
-        self.server = Server(self.api.handle)
+        self.server = Server(self._handle)
         self.probe_server = Server(self.probes.handle)
         self._started = False
 
@@ -147,6 +150,12 @@ class Process:
         if not self.ledger.ready:
             return "The database does not answer."
         return None
+
+    def _handle(self, exchange: Exchange) -> None:
+        if self._started:
+            self.api.handle(exchange)
+        elif not self.probes.serves(exchange):
+            answers.refuse(exchange, "shard_unavailable", self.unready() or "Try again.")
 
     async def serve(
         self,
@@ -163,15 +172,15 @@ class Process:
             await self._listen(self.probe_server, metrics[0], metrics[1])
         unanswered = 0
         try:
+            bound = await self._listen(self.server, host, port)
             if await self._migrate(stopped):
                 await self.ledger.start()
                 self._started = True
-                bound = await self._listen(self.server, host, port)
                 _tell(f"ShieldX ledger on http://{host}:{bound} {announce}".rstrip())
                 await stopped.wait()
                 self.server.drain()
                 await asyncio.sleep(drain_seconds)
-                unanswered = await self.server.close(ANSWER_SECONDS)
+            unanswered = await self.server.close(ANSWER_SECONDS)
         finally:
             await self.ledger.close()
             await self.probe_server.close(0)
@@ -201,17 +210,6 @@ class Process:
                 gc.freeze()
                 return True
         return False
-
-
-def read_dsn(path: Path) -> str:
-    """Read the mounted connection string; it is a secret and is never shown."""
-    try:
-        dsn = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"{path}: cannot be read as a connection string") from error
-    if not dsn.startswith(("postgresql://", "postgres://")):
-        raise StartError(f"{path}: does not hold a postgresql:// connection string")
-    return dsn
 
 
 def _stop_signals() -> asyncio.Event:

@@ -1,0 +1,147 @@
+"""The program `shieldx keeper`: one per ledger, does what no request asks for.
+
+It expires holds, and tells the operator (and only it) what the database alone knows, so that the
+operator needs no database secrets of tenants.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import uvloop
+from aiohttp import web
+
+from shieldx.keeper.expiry import Expiry
+from shieldx.keeper.http import OperatorOnly, Sources, private, public
+from shieldx.keeper.metrics import KeeperMetrics, exposition
+from shieldx.kube.token_reviews import ClusterReviewer
+from shieldx.kube.tokens import TokenCache, TokenReviewer
+from shieldx.ledger.dsn import DsnError, read_dsn
+from shieldx.ledger.ledger import Ledger
+from shieldx.ledger.postgres import ShardUnavailableError
+from shieldx.ledger.schema import SchemaError
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which shard to keep, who may ask about it (`namespace:name`), and where."""
+
+    dsn_file: Path
+    config: Path
+    operator: str
+    host: str = "0.0.0.0"  # noqa: S104 — a pod's address; NetworkPolicies say who gets there.
+    port: int = 5004
+    metrics_port: int | None = None
+
+
+class StartError(Exception):
+    """The program cannot start; the message says why and what to do."""
+
+
+class _Shard(msgspec.Struct):
+    shard: str
+
+
+def run(options: Options) -> int:
+    """Keep the ledger until told to stop."""
+    try:
+        return uvloop.run(_run(options))
+    except (StartError, DsnError, SchemaError) as error:
+        sys.stderr.write(f"shieldx keeper: {error}\n")
+        return 2
+
+
+async def _run(options: Options) -> int:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    reviewer = ClusterReviewer()
+    try:
+        await keep(options, reviewer, stopped)
+    finally:
+        await reviewer.close()
+    return 0
+
+
+async def keep(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event) -> None:
+    """Serve and expire until `stopped`."""
+    namespace, name = _operator(options.operator)
+    ledger = Ledger.open(read_dsn(options.dsn_file), _shard(options.config))
+    expiry = Expiry(ledger.reads.due_holds, ledger.batcher.submit)
+    sources = Sources(
+        status=lambda: _status(ledger),
+        ready=lambda: None if expiry.working else "The database does not answer.",
+        metrics=exposition(KeeperMetrics(expiry)),
+    )
+    door = OperatorOnly(TokenCache(reviewer), namespace, name)
+    async with contextlib.AsyncExitStack() as stack:
+        await _listen(stack, private(sources, door), options.host, options.port)
+        if options.metrics_port is not None:
+            await _listen(stack, public(sources), options.host, options.metrics_port)
+        stack.push_async_callback(ledger.close)
+        if not await _migrate(ledger, stopped):
+            return
+        await ledger.start()
+        expiring = asyncio.create_task(expiry.run())
+        await stopped.wait()
+        expiring.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await expiring
+
+
+async def _listen(
+    stack: contextlib.AsyncExitStack, application: web.Application, host: str, port: int
+) -> None:
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+async def _migrate(ledger: Ledger, stopped: asyncio.Event) -> bool:
+    while not stopped.is_set():
+        try:
+            await ledger.migrate()
+        except ShardUnavailableError as error:
+            logger.warning("Waiting for the database: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), RETRY_SECONDS)
+        else:
+            return True
+    return False
+
+
+async def _status(ledger: Ledger) -> dict[str, Any]:
+    status = dict(await ledger.reads.status())
+    status["time"] = datetime.fromtimestamp(status["time"] / 1_000_000, UTC).isoformat()
+    return status
+
+
+def _operator(text: str) -> tuple[str, str]:
+    namespace, _, name = text.partition(":")
+    if not namespace or not name:
+        raise StartError(f"--operator is NAMESPACE:NAME of its service account, not {text!r}")
+    return namespace, name
+
+
+def _shard(path: Path) -> str:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Shard).shard
+    except (OSError, msgspec.DecodeError) as error:
+        raise StartError(
+            f"{path}: cannot be read as the ledger's configuration: {error}"
+        ) from error
