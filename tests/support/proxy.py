@@ -1,0 +1,83 @@
+"""A door in front of Postgres that can be slammed at a chosen moment."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from enum import Enum, auto
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+SOCKET_NAME = ".s.PGSQL.5432"
+
+
+class Fault(Enum):
+    """What becomes of the next message that contains the marker."""
+
+    NONE = auto()
+    CUT_BEFORE = auto()  # the server never gets it
+    CUT_AFTER = auto()  # the server gets it and works; its answer is lost
+
+
+class Proxy:
+    """Forwards bytes between clients and the server; `arm` makes it fail once, at a marker."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._fault = Fault.NONE
+        self._marker = b""
+        self.fired = 0
+
+    def arm(self, fault: Fault, marker: bytes) -> None:
+        self._fault, self._marker = fault, marker
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_unix_connection(self._target)
+        back = asyncio.create_task(self._back(up_reader, writer))
+        try:
+            while chunk := await reader.read(1 << 20):
+                fault, fires = self._fault, self._marker in chunk and self._fault is not Fault.NONE
+                if fires:
+                    self._fault = Fault.NONE
+                    self.fired += 1
+                    back.cancel()
+                if not (fires and fault is Fault.CUT_BEFORE):
+                    up_writer.write(chunk)
+                    await up_writer.drain()
+                if fires:
+                    if fault is Fault.CUT_AFTER:
+                        await up_reader.read(1)  # It has answered, so it has committed.
+                    break
+        except ConnectionError:
+            pass
+        finally:
+            back.cancel()
+            for end in (writer, up_writer):
+                end.close()
+                with contextlib.suppress(ConnectionError):
+                    await end.wait_closed()
+
+    @staticmethod
+    async def _back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while chunk := await reader.read(1 << 20):
+                writer.write(chunk)
+                await writer.drain()
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def proxied(dsn: str, folder: Path) -> AsyncIterator[tuple[str, Proxy]]:
+    """Yield a DSN that leads through a proxy, and the proxy."""
+    host = parse_qs(urlsplit(dsn).query)["host"][0]
+    proxy = Proxy(f"{host}/{SOCKET_NAME}")
+    server = await asyncio.start_unix_server(proxy.serve, f"{folder}/{SOCKET_NAME}")
+    parts = urlsplit(dsn)
+    try:
+        yield (
+            f"{parts.scheme}://{parts.netloc}{parts.path}?host={quote(str(folder), safe='')}",
+            proxy,
+        )
+    finally:
+        server.close()
+        server.close_clients()
+        await server.wait_closed()
