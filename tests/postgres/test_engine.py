@@ -314,7 +314,7 @@ async def test_a_newer_or_another_database_is_refused(dsn: str) -> None:
         ("update transfers set amount = amount + 1 where seq = 2", "transfer 2"),
         ("update transfers set metadata = '{\"x\": 1}' where seq = 2", "transfer 2"),
         ("update transfers set credit = 'c' where seq = 5", "transfer 5"),
-        ("delete from transfers where seq = 3", "transfer 3"),
+        ("delete from transfers where seq = 3", "entry 6"),
         ("update transfers set reversed = 1 where seq = 2", "transfer 2"),
         ("update accounts set balance = balance + 1 where id = 'b'", "account b"),
         ("update accounts set state = 'frozen' where id = 'b'", "account b"),

@@ -7,7 +7,9 @@ expired from their moment on, though nobody has settled them yet.
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Collection, Mapping, Sequence
+from importlib import resources
 from typing import Any, Final
 
 import asyncpg
@@ -24,48 +26,20 @@ from shieldx.ledger.records import transfer_id
 CONNECTIONS: Final = 4
 _decode = msgspec.json.decode
 
-# An account with its overdue holds taken off, as of the database's clock.
-ACCOUNTS: Final = """
-select a.id, a.state, a.floor, a.metadata::text as metadata, a.balance, a.version,
-       a.held - case when a.next_expiry <= clock_microseconds() then coalesce((
-           select sum(h.remaining) from holds as h
-           where h.account = a.id and h.state = 'held' and h.expires_at <= clock_microseconds()
-       ), 0)::bigint else 0 end as held,
-       clock_microseconds() as as_of
-from accounts as a where a.id = any($1)
-"""
-TRANSFERS: Final = """
-select t.seq, t.at, t.debit, t.credit, t.amount, t.kind, t.reference, t.reverses, t.reversed,
-       t.metadata::text as metadata, t.debit_balance, t.debit_held, t.debit_version,
-       t.credit_balance, t.credit_held, t.credit_version
-from transfers as t
-"""
-HOLDS: Final = """
-select h.id, h.opened, h.account, h."to", h.amount, h.committed, h.expires_at,
-       h.metadata::text as metadata,
-       case when s.overdue then 'expired' else h.state end as state,
-       case when s.overdue then 0 else h.remaining end as remaining
-from holds as h
-cross join lateral (
-    select h.state = 'held' and h.expires_at <= clock_microseconds() as overdue
-) as s
-"""
-ENTRIES: Final = """
-select t.seq, t.at, t.kind, t.amount, t.debit, t.credit,
-       t.debit_balance, t.debit_held, t.debit_version,
-       t.credit_balance, t.credit_held, t.credit_version
-from (
-    (select * from transfers where debit = $1 and seq < $2 order by seq desc limit $3)
-    union all
-    (select * from transfers where credit = $1 and seq < $2 order by seq desc limit $3)
-) as t order by t.seq desc limit $3
-"""
-STATUS: Final = """
-select h.position, h.seq, encode(h.hash, 'hex') as hash, clock_microseconds() as time,
-       (select count(*) from holds where state = 'held') as open_holds,
-       (select max(number) from migrations) as schema_version
-from head as h
-"""
+
+_NAMED: Final = re.compile(
+    r"^-- name: (?P<name>\w+)$(?P<query>.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL
+)
+
+
+def _queries() -> dict[str, str]:
+    """Return the named queries of `sql/queries.sql`."""
+    file = resources.files("shieldx.ledger") / "sql" / "queries.sql"
+    found = _NAMED.finditer(file.read_text(encoding="utf-8"))
+    return {query["name"]: query["query"].rstrip().removesuffix(";") for query in found}
+
+
+QUERIES: Final = _queries()
 
 
 class InvalidCursorError(ValueError):
@@ -91,12 +65,12 @@ class Reads:
         """Return the balances of those accounts that exist."""
         return {
             row["id"]: {"account": row["id"], **_figures(row), "as_of": row["as_of"]}
-            for row in await self._fetch(ACCOUNTS, list(ids))
+            for row in await self._fetch("accounts", list(ids))
         }
 
     async def account(self, account: str) -> dict[str, Any] | None:
         """Return one account, or None."""
-        for row in await self._fetch(ACCOUNTS, [account]):
+        for row in await self._fetch("accounts", [account]):
             return {
                 "id": row["id"],
                 "state": row["state"],
@@ -111,18 +85,18 @@ class Reads:
         number = _number(transfer, f"tx_{self._shard}_")
         if number is None:
             return None
-        for row in await self._fetch(f"{TRANSFERS} where t.seq = $1", number):
+        for row in await self._fetch("transfer", number):
             return self._transfer(row)
         return None
 
     async def transfers_by_reference(self, reference: str) -> list[dict[str, Any]]:
         """Return the transfer that carries this reference, if there is one."""
-        rows = await self._fetch(f"{TRANSFERS} where t.reference = $1", reference)
+        rows = await self._fetch("transfer_by_reference", reference)
         return [self._transfer(row) for row in rows]
 
     async def hold(self, hold: str) -> dict[str, Any] | None:
         """Return one hold, or None."""
-        for row in await self._fetch(f"{HOLDS} where h.id = $1", hold):
+        for row in await self._fetch("hold", hold):
             return _hold(row)
         return None
 
@@ -131,9 +105,7 @@ class Reads:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return an account's holds, newest first, and the cursor of the next page."""
         rows = await self._fetch(
-            f"{HOLDS} where h.account = $1 and h.opened < $2 "
-            "and ($4::text is null or $4 = case when s.overdue then 'expired' else h.state end) "
-            "order by h.opened desc limit $3",
+            "holds",
             account,
             _before(cursor),
             limit + 1,
@@ -145,36 +117,35 @@ class Reads:
         self, account: str, cursor: str | None, limit: int
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return an account's movements, newest first, and the cursor of the next page."""
-        rows = await self._fetch(ENTRIES, account, _before(cursor), limit + 1)
+        rows = await self._fetch("entries", account, _before(cursor), limit + 1)
         return [self._entry(row, account) for row in rows[:limit]], _next(rows, limit, "seq")
 
     async def parties(self, name: str) -> tuple[str, ...]:
         """Return the accounts of a transfer or hold, or none where there is no such thing."""
         number = _number(name, f"tx_{self._shard}_")
         if number is not None:
-            rows = await self._fetch("select debit, credit from transfers where seq = $1", number)
+            rows = await self._fetch("parties_of_transfer", number)
         else:
-            rows = await self._fetch('select account, "to" from holds where id = $1', name)
-        return tuple(rows[0].values()) if rows else ()
+            rows = await self._fetch("parties_of_hold", name)
+        return tuple(rows[0]["parties"]) if rows else ()
 
     async def due_holds(self, limit: int) -> list[str]:
         """Return holds whose time has passed and that nobody has settled yet."""
         rows = await self._fetch(
-            "select id from holds where state = 'held' and expires_at <= clock_microseconds() "
-            "order by expires_at limit $1",
+            "due_holds",
             limit,
         )
         return [row["id"] for row in rows]
 
     async def status(self) -> dict[str, Any]:
         """Return how far the chain has got."""
-        (row,) = await self._fetch(STATUS)
+        (row,) = await self._fetch("status")
         return dict(row)
 
     async def _fetch(self, query: str, *arguments: object) -> list[dict[str, Any]]:
         try:
             pool = await self._connected()
-            return [dict(row) for row in await pool.fetch(query, *arguments)]
+            return [dict(row) for row in await pool.fetch(QUERIES[query], *arguments)]
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
             raise ShardUnavailableError(f"no answer from Postgres: {problem!r}") from problem
 
@@ -200,7 +171,7 @@ class Reads:
             "amount": row["amount"],
             "kind": row["kind"],
             "at": row["at"],
-            "metadata": _decode(row["metadata"]),
+            "metadata": _decode(row["metadata_text"]),
             "balances": {row[side]: _side(row, side) for side in ("debit", "credit")},
         }
         if row["reference"] is not None:
@@ -242,11 +213,11 @@ def _hold(row: Mapping[str, Any]) -> dict[str, Any]:
         "account": row["account"],
         "to": row["to"],
         "amount": row["amount"],
-        "remaining": row["remaining"],
-        "state": row["state"],
+        "remaining": 0 if row["overdue"] else row["remaining"],
+        "state": "expired" if row["overdue"] else row["state"],
         "committed_amount": row["committed"],
         "expires_at": row["expires_at"],
-        "metadata": _decode(row["metadata"]),
+        "metadata": _decode(row["metadata_text"]),
     }
 
 

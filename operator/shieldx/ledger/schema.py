@@ -50,7 +50,7 @@ class Migration:
 def migrations() -> list[Migration]:
     """Return the migrations in the order in which they are applied."""
     folder = resources.files("shieldx.ledger") / "sql"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    files = sorted((f for f in folder.iterdir() if f.name[:4].isdigit()), key=lambda f: f.name)
     return [Migration(int(f.name[:4]), f.name, f.read_text(encoding="utf-8")) for f in files]
 
 
