@@ -35,8 +35,6 @@ def timed(body: Mapping[str, Any]) -> dict[str, Any]:
     for name in TIMES:
         if name in shown:
             shown[name] = rfc3339(shown[name])
-    if "transfer" in shown and isinstance(shown["transfer"], Mapping):
-        shown["transfer"] = timed(shown["transfer"])
     return shown
 
 

@@ -168,34 +168,21 @@ class Process:
         announce: str = "",
     ) -> int:
         """Serve until `stopped`, then end in order."""
-        if metrics[1] is not None:
-            await self._listen(self.probe_server, metrics[0], metrics[1])
-        unanswered = 0
         try:
+            if metrics[1] is not None:
+                await self._listen(self.probe_server, metrics[0], metrics[1])
             bound = await self._listen(self.server, host, port)
-            if await self._migrate(stopped):
-                await self.ledger.start()
-                self._started = True
+            if await self.start(stopped):
                 _tell(f"ShieldX ledger on http://{host}:{bound} {announce}".rstrip())
                 await stopped.wait()
-                self.server.drain()
-                await asyncio.sleep(drain_seconds)
-            unanswered = await self.server.close(ANSWER_SECONDS)
         finally:
-            await self.ledger.close()
-            await self.probe_server.close(0)
+            unanswered = await self.stop(drain_seconds)
         if unanswered:
             logger.error("Stopped with %d requests unanswered", unanswered)
         return 1 if unanswered else 0
 
-    async def _listen(self, server: Server, host: str, port: int) -> int:
-        try:
-            return await server.listen(host, port)
-        except OSError as error:
-            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-
-    async def _migrate(self, stopped: asyncio.Event) -> bool:
-        """Bring the database to this version; False if told to stop before it was there."""
+    async def start(self, stopped: asyncio.Event) -> bool:
+        """Bring the database to this version and begin; False if told to stop meanwhile."""
         while not stopped.is_set():
             try:
                 version = await self.ledger.migrate()
@@ -203,13 +190,31 @@ class Process:
                 logger.warning("Waiting for the database: %s", error)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopped.wait(), RETRY_SECONDS)
-            else:
-                logger.info("The database has schema version %d", version)
-                # What lives now lives for ever: the collector need not look at it again.
-                gc.collect()
-                gc.freeze()
-                return True
+                continue
+            logger.info("The database has schema version %d", version)
+            await self.ledger.start()
+            self._started = True
+            # What lives now lives for ever: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            return True
         return False
+
+    async def stop(self, drain_seconds: float = 0.0) -> int:
+        """Answer everything accepted, end, and return how many got no answer all the same."""
+        self.server.drain()
+        if self._started:
+            await asyncio.sleep(drain_seconds)
+        unanswered = await self.server.close(ANSWER_SECONDS)
+        await self.ledger.close()
+        await self.probe_server.close(0)
+        return unanswered
+
+    async def _listen(self, server: Server, host: str, port: int) -> int:
+        try:
+            return await server.listen(host, port)
+        except OSError as error:
+            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 def _stop_signals() -> asyncio.Event:

@@ -20,7 +20,7 @@ from shieldx.sidecar.rights import (
     hidden_transfer,
     missing_scope,
 )
-from shieldx.sidecar.router import Match
+from shieldx.sidecar.router import IDENTITY, Match
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class Reads:
 
     async def _holds(self, caller: Caller, _: str, query: dict[str, str]) -> Body:
         account, state = query.get("account"), query.get("state")
-        if account is None:
+        if account is None or not IDENTITY.fullmatch(account):
             raise ShapeError("account", "say whose holds: ?account=…")
         if state is not None and state not in HOLD_STATES:
             raise ShapeError("state", f"is not one of {', '.join(HOLD_STATES)}")

@@ -157,6 +157,4 @@ def visible(caller: Caller, body: Mapping[str, Any]) -> Mapping[str, Any]:
     shown["balances"] = {
         account: figures for account, figures in body["balances"].items() if caller.sees(account)
     }
-    if isinstance(shown.get("transfer"), Mapping):
-        shown["transfer"] = visible(caller, shown["transfer"])
     return shown

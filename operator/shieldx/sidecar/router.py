@@ -1,5 +1,6 @@
 """From method and path to the call that is meant, by dictionaries only."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -8,6 +9,8 @@ from urllib.parse import unquote_to_bytes
 from shieldx.sidecar.calls import Call
 
 PLACE: Final = b"{id}"
+# Every id that can exist, of accounts, holds and transfers: nothing else gets as far as a query.
+IDENTITY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Router:
         encoded, parts[3] = parts[3], PLACE
         methods = self._open.get(tuple(parts))
         identity = _decoded(encoded)
-        if methods is None or not identity:
+        if methods is None or identity is None:
             return Mismatch()
         call = methods.get(method)
         return _mismatch(methods) if call is None else Match(call, identity)
@@ -61,6 +64,7 @@ def _mismatch(methods: Iterable[bytes]) -> Mismatch:
 
 def _decoded(segment: bytes) -> str | None:
     try:
-        return unquote_to_bytes(segment).decode() if b"%" in segment else segment.decode("ascii")
+        text = unquote_to_bytes(segment).decode("ascii")
     except UnicodeDecodeError:
         return None
+    return text if IDENTITY.fullmatch(text) else None

@@ -227,7 +227,7 @@ class TransferAnswer(msgspec.Struct):
 
 
 class HoldAnswer(msgspec.Struct):
-    """A hold; `transfer` is what its commit moved."""
+    """A hold; `transfer` is the id of what this commit moved."""
 
     id: str
     account: str
@@ -239,7 +239,7 @@ class HoldAnswer(msgspec.Struct):
     expires_at: str
     metadata: dict[str, Any]
     balances: dict[str, Balances] | UnsetType = UNSET
-    transfer: TransferAnswer | UnsetType = UNSET
+    transfer: str | UnsetType = UNSET
 
 
 class Problem(msgspec.Struct):
@@ -262,6 +262,7 @@ class Entry(msgspec.Struct):
     amount: int
     balance: int
     held: int
+    available: int
     version: int
     at: str
 
