@@ -9,13 +9,12 @@ import msgspec
 
 from shieldx.ledger.records import Answer, Code
 from shieldx.sidecar.auth import Caller
-from shieldx.sidecar.codes import CODES, status_of
+from shieldx.sidecar.codes import status_of
 from shieldx.sidecar.decoding import ShapeError
 from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.rights import Refusal, visible
 
 REPLAYED: Final = b"idempotency-replayed: true\r\n"
-RETRY_AFTER: Final = b"retry-after: 1\r\n"
 
 TIMES: Final = ("at", "expires_at", "as_of")
 
@@ -50,31 +49,17 @@ def give(exchange: Exchange, caller: Caller, answer: Answer, status: int) -> Non
         exchange.answer(status, encode(present(caller, answer.body)), fields=fields)
         return
     facts = dict(answer.body)
-    refuse(exchange, answer.code.value, str(facts.pop("message", "")), facts, fields)
-
-
-def refuse(
-    exchange: Exchange,
-    code: str,
-    message: str,
-    facts: Mapping[str, Any] | None = None,
-    fields: bytes = b"",
-) -> None:
-    """Refuse with the status that belongs to the code."""
-    outcome = CODES.get(code)
-    if outcome is not None and outcome.retry:
-        fields += RETRY_AFTER
-    exchange.refuse(status_of(code), code, message, facts=facts, fields=fields)
+    exchange.refuse(answer.code.value, str(facts.pop("message", "")), facts, fields=fields)
 
 
 def refuse_by(exchange: Exchange, refusal: Refusal) -> None:
     """Refuse for a reason that was found before the ledger was asked."""
-    refuse(exchange, refusal.code, refusal.message, refusal.facts)
+    exchange.refuse(refusal.code, refusal.message, refusal.facts)
 
 
 def refuse_shape(exchange: Exchange, error: ShapeError) -> None:
     """Refuse what is not of the call's shape, by the name of the field."""
-    refuse(exchange, error.code, f"{error.field}: {error.message}", {"field": error.field})
+    exchange.refuse(error.code, f"{error.field}: {error.message}", {"field": error.field})
 
 
 def result(caller: Caller, answer: Answer) -> dict[str, Any]:

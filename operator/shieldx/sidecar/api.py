@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from shieldx.ledger.batcher import Job
-from shieldx.sidecar import answers, openapi
+from shieldx.sidecar import openapi
 from shieldx.sidecar.auth import Authenticator, Caller
 from shieldx.sidecar.calls import CALLS
 from shieldx.sidecar.exchange import Exchange
@@ -55,7 +55,7 @@ class Probes:
         if reason is None:
             exchange.answer(200, b'{"status":"ready"}')
         else:
-            answers.refuse(exchange, NOT_READY, reason)
+            exchange.refuse(NOT_READY, reason)
 
     def _metrics(self, exchange: Exchange) -> None:
         exchange.answer(200, self._exposition(), content_type=CONTENT_TYPE)
@@ -116,10 +116,10 @@ class Api:
 
 
 def refuse_path(exchange: Exchange) -> None:
-    answers.refuse(exchange, "not_found", "There is no such path; see /openapi.json.")
+    exchange.refuse("not_found", "There is no such path; see /openapi.json.")
 
 
 def refuse_method(exchange: Exchange, allowed: tuple[str, ...]) -> None:
     fields = f"allow: {', '.join(allowed)}\r\n".encode()
     message = f"This path takes {', '.join(allowed)}."
-    answers.refuse(exchange, "method_not_allowed", message, fields=fields)
+    exchange.refuse("method_not_allowed", message, fields=fields)

@@ -100,15 +100,13 @@ class ServiceAccounts:
         except ReviewUnavailableError as error:
             logger.warning("A token could not be reviewed: %s", error)
             exchange.refuse(
-                503,
                 "authentication_unavailable",
                 "The cluster does not answer token reviews; try again.",
-                fields=b"retry-after: 1\r\n",
             )
             return
         except Exception:
             logger.exception("A token review failed")
-            exchange.refuse(500, "internal_error", "Our fault: see the server's log.")
+            exchange.refuse("internal_error", "Our fault: see the server's log.")
             return
         self._admit(exchange, reviewed.identity, then)
 
@@ -119,7 +117,6 @@ class ServiceAccounts:
         caller = self.policy.get((identity.namespace, identity.name))
         if caller is None:
             exchange.refuse(
-                403,
                 "unknown_caller",
                 f"Service account {identity.namespace}/{identity.name} is not in this ledger's "
                 "spec.api.auth.serviceAccounts; add it there.",
@@ -129,7 +126,7 @@ class ServiceAccounts:
             then(exchange, caller)
         except Exception:
             logger.exception("A request failed inside the server")
-            exchange.refuse(500, "internal_error", "Our fault: see the server's log.")
+            exchange.refuse("internal_error", "Our fault: see the server's log.")
 
 
 def bearer(authorization: bytes | None) -> bytes | None:
@@ -140,4 +137,4 @@ def bearer(authorization: bytes | None) -> bytes | None:
 
 
 def _unauthenticated(exchange: Exchange, message: str) -> None:
-    exchange.refuse(401, "unauthenticated", message, fields=CHALLENGE)
+    exchange.refuse("unauthenticated", message, fields=CHALLENGE)

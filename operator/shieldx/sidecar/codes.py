@@ -81,6 +81,12 @@ def status_of(code: str) -> int:
     return CODES[code].status
 
 
+def may_retry(code: str) -> bool:
+    """Whether the answer says to try again soon."""
+    outcome = CODES.get(code)
+    return outcome is not None and outcome.retry
+
+
 def table() -> str:
     """Render the map as a Markdown table."""
     lines = ["| HTTP | code | burns the key | meaning |", "|---|---|---|---|"]

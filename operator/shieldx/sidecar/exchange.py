@@ -11,8 +11,11 @@ from typing import Final, Protocol
 
 import msgspec
 
+from shieldx.sidecar.codes import may_retry, status_of
+
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
+RETRY_AFTER: Final = b"retry-after: 1\r\n"
 
 
 class Line(Protocol):
@@ -81,16 +84,27 @@ class Exchange:
 
     def refuse(
         self,
-        status: int,
         code: str,
         message: str,
-        *,
         facts: Mapping[str, object] | None = None,
+        *,
         fields: bytes = b"",
     ) -> None:
-        """Answer with a problem that says whose fault it is and what to do."""
+        """Answer with a problem (RFC 9457) of the code's status: whose fault, and what to do."""
+        status = status_of(code)
+        if may_retry(code):
+            fields += RETRY_AFTER
         self.code = code
-        payload = problem(status, code, message, facts)
+        payload = msgspec.json.encode(
+            {
+                "type": f"urn:shieldx:problem:{code}",
+                "title": HTTPStatus(status).phrase,
+                "status": status,
+                "code": code,
+                "message": message,
+                **(facts or {}),
+            }
+        )
         self.answer(status, payload, content_type=PROBLEM, fields=fields)
 
     def head(self) -> bytes:
@@ -98,27 +112,6 @@ class Exchange:
         length = len(self.payload or b"")
         template = _HEADS.get(self.status) or _status_line(self.status)
         return template % (self.content_type, length, self.fields)
-
-
-def problem(
-    status: int, code: str, message: str, facts: Mapping[str, object] | None = None
-) -> bytes:
-    """Encode a problem of RFC 9457 together with this API's own code, message and facts."""
-    return msgspec.json.encode(problem_fields(status, code, message, facts))
-
-
-def problem_fields(
-    status: int, code: str, message: str, facts: Mapping[str, object] | None = None
-) -> dict[str, object]:
-    """Say `{type, title, status, code, message, …facts}`."""
-    return {
-        "type": f"urn:shieldx:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "message": message,
-        **(facts or {}),
-    }
 
 
 def _status_line(status: int) -> bytes:

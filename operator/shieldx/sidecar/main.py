@@ -23,7 +23,6 @@ from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.schema import SchemaError
-from shieldx.sidecar import answers
 from shieldx.sidecar.api import Api, Probes
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config, ConfigError, follow, load
@@ -155,7 +154,7 @@ class Process:
         if self._started:
             self.api.handle(exchange)
         elif not self.probes.serves(exchange):
-            answers.refuse(exchange, "shard_unavailable", self.unready() or "Try again.")
+            exchange.refuse("shard_unavailable", self.unready() or "Try again.")
 
     async def serve(
         self,

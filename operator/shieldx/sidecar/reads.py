@@ -194,9 +194,7 @@ def _fail(exchange: Exchange, error: Exception) -> None:
         case InvalidCursorError():
             answers.refuse_shape(exchange, ShapeError("cursor", "is not one that a page gave"))
         case ShardUnavailableError():
-            answers.refuse(
-                exchange, "shard_unavailable", "The database does not answer; try again."
-            )
+            exchange.refuse("shard_unavailable", "The database does not answer; try again.")
         case _:
             logger.error("A read failed", exc_info=error)
-            answers.refuse(exchange, "internal_error", "Our fault: see the server's log.")
+            exchange.refuse("internal_error", "Our fault: see the server's log.")

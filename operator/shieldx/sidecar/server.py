@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._server.connections.add(self)
         if len(self._server.connections) > self._server.limits.connections:
-            self._turn_away(503, "overloaded", "Too many connections; try again shortly.")
+            self._turn_away("overloaded", "Too many connections; try again shortly.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -266,11 +266,11 @@ class Connection(asyncio.Protocol):
         exchange.method = self._parser.get_method()
         self._body_limit = self._limit()
         if self._parser.get_http_version() != "1.1":
-            self._turn_away(505, "http_version_not_supported", "Speak HTTP/1.1.")
+            self._turn_away("http_version_not_supported", "Speak HTTP/1.1.")
         elif self._parser.should_upgrade():
-            self._turn_away(400, "upgrade_not_supported", "Send plain HTTP/1.1, no Upgrade.")
+            self._turn_away("invalid_upgrade", "Send plain HTTP/1.1, no Upgrade.")
         elif self._hosts != 1:
-            self._turn_away(400, "invalid_host", "Send exactly one Host header.")
+            self._turn_away("invalid_host", "Send exactly one Host header.")
 
     def on_body(self, body: bytes) -> None:
         if self._last:
@@ -280,7 +280,7 @@ class Connection(asyncio.Protocol):
         if self._body_size > self._body_limit:
             self._too_large()
         elif self._server.buffered > self._server.limits.buffered_bytes:
-            self._turn_away(503, "overloaded", "Too many bodies at once; try again shortly.")
+            self._turn_away("overloaded", "Too many bodies at once; try again shortly.")
         else:
             self._chunks.append(body)
 
@@ -298,7 +298,7 @@ class Connection(asyncio.Protocol):
             self._server.handle(exchange)
         except Exception:
             logger.exception("A request failed inside the server")
-            exchange.refuse(500, "internal_error", "Our fault: see the server's log.")
+            exchange.refuse("internal_error", "Our fault: see the server's log.")
 
     # Answers.
 
@@ -351,27 +351,25 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
         elif self._reading is not None:
             if not self._reading_paused and now - self._reading_since > limits.request_seconds:
-                self._turn_away(408, "request_timeout", "Send the request faster.")
+                self._turn_away("request_timeout", "Send the request faster.")
         elif not self._line and now - self._idle_since > limits.idle_seconds:
             self.finish()
 
     # Refusals that end the connection, since what follows cannot be understood.
 
     def _malformed(self) -> None:
-        self._turn_away(400, "invalid_request", "This is not well-formed HTTP/1.1.")
+        self._turn_away("invalid_request", "This is not well-formed HTTP/1.1.")
 
     def _head_too_large(self) -> None:
         limit = self._server.limits.header_bytes
         message = f"Send at most {limit} bytes of header."
-        self._turn_away(431, "header_too_large", message, {"limit": limit})
+        self._turn_away("header_too_large", message, {"limit": limit})
 
     def _too_large(self) -> None:
         limit = self._limit()
-        self._turn_away(413, "body_too_large", f"Send at most {limit} bytes.", {"limit": limit})
+        self._turn_away("body_too_large", f"Send at most {limit} bytes.", {"limit": limit})
 
-    def _turn_away(
-        self, status: int, code: str, message: str, facts: dict[str, object] | None = None
-    ) -> None:
+    def _turn_away(self, code: str, message: str, facts: dict[str, object] | None = None) -> None:
         if self._last:
             return
         exchange = self._reading or Exchange(self, b"")
@@ -379,8 +377,7 @@ class Connection(asyncio.Protocol):
         self._last = True
         self._forget_body()
         self._line.append(exchange)
-        fields = b"retry-after: 1\r\n" if status == 503 else b""  # noqa: PLR2004 — an HTTP status
-        exchange.refuse(status, code, message, facts=facts, fields=fields)
+        exchange.refuse(code, message, facts)
 
     def _limit(self) -> int:
         limits = self._server.limits

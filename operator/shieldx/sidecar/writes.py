@@ -94,7 +94,7 @@ class Writes:
             return
         except TooManyOperationsError:
             message = f"Send at most {wire.MAX_OPERATIONS} operations; make it several batches."
-            answers.refuse(exchange, "too_many_operations", message, {"limit": wire.MAX_OPERATIONS})
+            exchange.refuse("too_many_operations", message, {"limit": wire.MAX_OPERATIONS})
             return
 
         def found(known: Known, error: Exception | None) -> None:
@@ -218,7 +218,7 @@ class Writes:
                 exchange.answer(201, answers.encode({"results": results}), fields=fields)
                 return
             message = f"Nothing was done: {culprit['message']}"
-            answers.refuse(exchange, culprit["code"], message, {"results": results}, fields)
+            exchange.refuse(culprit["code"], message, {"results": results}, fields=fields)
 
         def done(given: Sequence[Answer]) -> None:
             for answer in given:
@@ -284,4 +284,4 @@ def _beside(outcome: Outcome, index: int, culprit: int) -> dict[str, Any]:
 
 
 def _unavailable(exchange: Exchange) -> None:
-    answers.refuse(exchange, "shard_unavailable", "The database does not answer; try again.")
+    exchange.refuse("shard_unavailable", "The database does not answer; try again.")
