@@ -9,7 +9,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from shieldx.kube.cluster import Identity
-from shieldx.kube.tokens import TokenCache
+from shieldx.kube.tokens import ReviewUnavailableError, TokenCache
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config
 from shieldx.sidecar.main import Process
@@ -132,7 +132,7 @@ class Reviewer:
         assert audience == "shieldx"
         self.asked.append(token)
         if self.away:
-            raise OSError("the API server is away")
+            raise ReviewUnavailableError("the API server is away")
         namespace, _, name = token.partition("/")
         return Identity(namespace, name) if name else None
 

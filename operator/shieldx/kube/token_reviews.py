@@ -6,6 +6,9 @@ so nothing is opened before the first token comes, and a failure is only that to
 
 import asyncio
 
+import aiohttp
+from kubernetes.aio.config import ConfigException
+
 from shieldx.kube.cluster import Cluster, Identity, KubeError
 from shieldx.kube.tokens import ReviewUnavailableError
 
@@ -22,9 +25,9 @@ class ClusterReviewer:
         try:
             cluster = await self._open()
             return await cluster.review_token(token, audience)
-        except KubeError as error:
+        except (KubeError, ConfigException) as error:
             raise ReviewUnavailableError(str(error)) from error
-        except OSError as error:
+        except (OSError, TimeoutError, aiohttp.ClientError) as error:
             raise ReviewUnavailableError("the API server cannot be reached") from error
 
     async def close(self) -> None:
