@@ -90,7 +90,8 @@ class Client:
         async with asyncio.timeout(20):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.strip().split("\r\n")
-            fields = dict(line.split(": ", 1) for line in lines)
+            pairs = (line.split(": ", 1) for line in lines)
+            fields = {name.lower(): value for name, value in pairs}
             payload = await self.reader.readexactly(int(fields["content-length"]))
         return Response(int(first.split()[1]), fields, payload)
 
