@@ -11,7 +11,7 @@ counts once there are eight degrees of freedom, since one window of two pods say
 The sums are kept, an open window is not: after a restart it begins anew.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 WIDTHS = (1, 8, 64)
@@ -32,11 +32,11 @@ class Spread(NamedTuple):
     expected: float = 0.0
     freedom: int = 0
 
-    def plus(self, other: "Spread", sign: int = 1) -> "Spread":
+    def plus(self, other: "Spread") -> "Spread":
         return Spread(
-            self.squares + sign * other.squares,
-            self.expected + sign * other.expected,
-            self.freedom + sign * other.freedom,
+            self.squares + other.squares,
+            self.expected + other.expected,
+            self.freedom + other.freedom,
         )
 
 
@@ -78,20 +78,17 @@ class Dispersion:
                     total.clear()
         self.sums = tuple(sums)
 
-    def dump(self) -> list[list[float]]:
+    def dump(self) -> list[float]:
         """Return a JSON-able state, three numbers a width."""
-        return [list(spread) for spread in self.sums]
+        return [number for spread in self.sums for number in spread]
 
     @classmethod
-    def load(cls, state: Iterable[Iterable[float]]) -> Self:
+    def load(cls, state: Sequence[float]) -> Self:
         """Continue from `dump()`; ValueError where it is not one."""
-        spreads = []
-        for row in state:
-            squares, expected, freedom = row
-            spreads.append(Spread(float(squares), float(expected), int(freedom)))
-        if len(spreads) != len(WIDTHS):
-            raise ValueError(f"a dispersion has {len(WIDTHS)} widths, got {len(spreads)}")
-        return cls(tuple(spreads))
+        if len(state) != 3 * len(WIDTHS):
+            raise ValueError(f"a dispersion is {3 * len(WIDTHS)} numbers, got {len(state)}")
+        rows = [state[at : at + 3] for at in range(0, len(state), 3)]
+        return cls(tuple(Spread(row[0], row[1], int(row[2])) for row in rows))
 
 
 def spread_between(pods: Iterable[tuple[float, float]]) -> Spread:

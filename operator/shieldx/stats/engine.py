@@ -46,13 +46,15 @@ class Report:
 
     `log_e_rollback` is the log of the averaged harm e-value, to be held against
     ln(1 / rollback_risk); `blame` names the metric with the most evidence of harm once the
-    verdict is a roll-back; `buckets` counts those in which both arms had requests.
+    verdict is a roll-back; `buckets` counts those in which both arms had requests; `last_end` is
+    the end of the last bucket, None before the first.
     """
 
     verdict: Verdict
     log_e_rollback: float
     blame: str | None
     buckets: int
+    last_end: float | None
     metrics: Mapping[str, MetricReport]
 
 
@@ -102,7 +104,7 @@ class DecisionEngine:
         ]
         weights = np.array([spec.weight for spec in specs])
         self._log_weights = np.log(weights / weights.sum())
-        self.last: float | None = None
+        self._last_end: float | None = None
         self._buckets = 0
         self._blame: str | None = None
 
@@ -114,8 +116,8 @@ class DecisionEngine:
     ) -> Report:
         """Take in one closed bucket and return where things stand.
 
-        `counts` holds, per metric and in the order of the specs, (n champion, bad champion,
-        n challenger, bad challenger[, phi]), or None where the metric has no complete bucket;
+        `counts` holds, per metric and in the order of the specs, (champion total, champion bad,
+        challenger total, challenger bad[, phi]), or None where the metric has no complete bucket;
         `end` is the bucket's end. A bucket that ends at or before the last one is a replay and
         changes nothing. `phi` (at least 1) divides the evidence. A bucket in which a pod
         of the challenger restarted adds nothing to non-inferiority: the dead take their failures
@@ -129,9 +131,9 @@ class DecisionEngine:
         checked = [None if row is None else _checked(row) for row in counts]
         if not isfinite(end):
             raise ValueError(f"a bucket ends at a finite time, got {end}")
-        if self.last is not None and end <= self.last:
+        if self._last_end is not None and end <= self._last_end:
             return self.report()
-        self.last = end
+        self._last_end = end
         seen = False
         for evidence, row in zip(self._evidence, checked, strict=True):
             if row is not None:
@@ -149,6 +151,7 @@ class DecisionEngine:
             log_e_rollback=self._log_e_rollback(),
             blame=self._blame,
             buckets=self._buckets,
+            last_end=self._last_end,
             metrics={evidence.spec.name: evidence.report() for evidence in self._evidence},
         )
 
@@ -156,7 +159,7 @@ class DecisionEngine:
         """Return the whole state as JSON-able values, less than 2 kB a metric."""
         return {
             "version": _STATE_VERSION,
-            "last": self.last,
+            "last": self._last_end,
             "buckets": self._buckets,
             "blame": self._blame,
             "metrics": [evidence.dump() for evidence in self._evidence],
@@ -202,7 +205,7 @@ class DecisionEngine:
             )
         for evidence, row in zip(self._evidence, rows, strict=True):
             evidence.restore(row)
-        self.last = state["last"]
+        self._last_end = state["last"]
         self._buckets = int(state["buckets"])
         self._blame = state["blame"]
 

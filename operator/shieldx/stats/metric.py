@@ -127,10 +127,11 @@ class MetricReport:
 
     log_e_…                        log e-values; exp of it is the factor on even odds
     probability_better             that the challenger's rate is better than the champion's
-    probability_worse_than_margin  over everything; `recent_…` over the recent buckets alone
+    probability_worse_than_margin  over everything
+    …_recent                       over the recent buckets alone; None where none are kept
     interval                       95 % interval of the rates' ratio, challenger : champion
     expected_loss                  what choosing the challenger would cost, relative to the rate
-    n_…, bad_…                     requests and events seen, of all buckets
+    …_total, …_bad                 requests and events, of all buckets with both arms in them
     """
 
     log_e_harm: float
@@ -138,13 +139,13 @@ class MetricReport:
     log_e_superiority: float
     probability_better: float
     probability_worse_than_margin: float
-    recent_probability_worse_than_margin: float
+    probability_worse_than_margin_recent: float | None
     interval: tuple[float, float]
     expected_loss: float
-    n_champion: float
-    bad_champion: float
-    n_challenger: float
-    bad_challenger: float
+    champion_total: float
+    champion_bad: float
+    challenger_total: float
+    challenger_bad: float
 
 
 @dataclass(slots=True)
@@ -192,7 +193,9 @@ class MetricEvidence:
 
     @property
     def recently_within_margin(self) -> bool:
-        return not self._slot_buckets or self._recent_worse_than_margin() < 0.5  # noqa: PLR2004
+        """Whether the recent buckets alone would rather be within the margin."""
+        worse = self._recent_worse_than_margin()
+        return worse is None or worse < 0.5  # noqa: PLR2004  more likely than not
 
     def update(self, counts: Four, phi: float, *, gains_safety: bool) -> None:
         """Add one bucket; only its prediction, made before it, meets its counts."""
@@ -237,18 +240,19 @@ class MetricEvidence:
             log_e_superiority=self.log_e_superiority,
             probability_better=1.0 - above if lower else above,
             probability_worse_than_margin=self._worse_than_margin(belief),
-            recent_probability_worse_than_margin=self._recent_worse_than_margin(),
+            probability_worse_than_margin_recent=self._recent_worse_than_margin(),
             interval=belief.interval,
             expected_loss=belief.expected_excess() if lower else belief.expected_shortfall(),
-            n_champion=self._strata.n_a,
-            bad_champion=self._bad[0],
-            n_challenger=self._strata.n_b,
-            bad_challenger=self._bad[1],
+            champion_total=self._strata.n_a,
+            champion_bad=self._bad[0],
+            challenger_total=self._strata.n_b,
+            challenger_bad=self._bad[1],
         )
 
-    def _recent_worse_than_margin(self) -> float:
-        recent = sum(self._recent, Strata()) if self._slot_buckets else self._strata
-        return self._worse_than_margin(Posterior.of(recent))
+    def _recent_worse_than_margin(self) -> float | None:
+        if not self._slot_buckets:
+            return None
+        return self._worse_than_margin(Posterior.of(sum(self._recent, Strata())))
 
     def _worse_than_margin(self, belief: Posterior) -> float:
         rate = self._centre.rate
