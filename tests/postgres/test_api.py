@@ -207,7 +207,7 @@ async def test_a_key_replays_its_answer_and_nothing_else(client: Client) -> None
     again = await client.consume("a", 3, "k")
     other = await client.consume("a", 4, "k")
 
-    assert (again.status, again.body) == (first.status, first.body)
+    assert (again.status, again.payload) == (first.status, first.payload)
     assert "idempotency-replayed" not in first.fields
     assert again.fields["idempotency-replayed"] == "true"
     assert (other.status, other.code) == (422, "idempotency_key_reused")
@@ -224,7 +224,7 @@ async def test_a_business_refusal_stays_the_answer_of_its_key(client: Client) ->
 
     assert first.status == 402
     assert (first.body["available"], first.body["required"]) == (1, 2)
-    assert (again.status, again.body) == (first.status, first.body)
+    assert (again.status, again.payload) == (first.status, first.payload)
 
 
 async def test_a_malformed_request_leaves_its_key_unburnt(client: Client) -> None:
@@ -296,7 +296,7 @@ async def test_operations_of_a_plain_batch_stand_and_fall_alone(client: Client) 
         (400, "invalid_type"),
     ]
     again = await client.post("/v1/batch", {"operations": operations}, "k")
-    assert again.body == answer.body
+    assert again.payload == answer.payload
 
 
 async def test_an_atomic_batch_does_all_or_nothing(client: Client) -> None:
@@ -328,7 +328,7 @@ async def test_an_atomic_batch_does_all_or_nothing(client: Client) -> None:
     for key, first in (("k1", done), ("k2", refused)):
         body = {"k1": [move], "k2": [{**move, "amount": 1}, move, move]}[key]
         again = await client.post("/v1/batch", {"atomic": True, "operations": body}, key)
-        assert (again.status, again.body) == (first.status, first.body)
+        assert (again.status, again.payload) == (first.status, first.payload)
         assert again.fields["idempotency-replayed"] == "true"
 
 

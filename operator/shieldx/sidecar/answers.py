@@ -5,20 +5,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import msgspec
-
 from shieldx.ledger.records import Answer, Code
 from shieldx.sidecar.auth import Caller
 from shieldx.sidecar.codes import status_of
 from shieldx.sidecar.decoding import ShapeError
-from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.exchange import Exchange, encode
 from shieldx.sidecar.rights import Refusal, visible
 
 REPLAYED: Final = b"idempotency-replayed: true\r\n"
 
 TIMES: Final = ("at", "expires_at", "as_of")
-
-encode: Final = msgspec.json.Encoder().encode
 
 
 @functools.lru_cache(maxsize=4096)

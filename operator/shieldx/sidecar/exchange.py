@@ -17,6 +17,9 @@ JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
 RETRY_AFTER: Final = b"retry-after: 1\r\n"
 
+# Sorted, so that a stored answer that is replayed has the very bytes of the first one.
+encode: Final = msgspec.json.Encoder(order="deterministic").encode
+
 
 class Line(Protocol):
     """Where an exchange waits for its turn."""
@@ -95,7 +98,7 @@ class Exchange:
         if may_retry(code):
             fields += RETRY_AFTER
         self.code = code
-        payload = msgspec.json.encode(
+        payload = encode(
             {
                 "type": f"urn:shieldx:problem:{code}",
                 "title": HTTPStatus(status).phrase,

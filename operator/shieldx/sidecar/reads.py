@@ -12,7 +12,7 @@ from shieldx.sidecar import answers
 from shieldx.sidecar.auth import Caller
 from shieldx.sidecar.coalesce import Coalescer
 from shieldx.sidecar.decoding import ShapeError
-from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.exchange import Exchange, encode
 from shieldx.sidecar.rights import (
     Refusal,
     hidden_account,
@@ -91,7 +91,7 @@ class Reads:
             elif balance is None:
                 answers.refuse_by(exchange, hidden_account(account))
             else:
-                exchange.answer(200, answers.encode(answers.present(caller, balance)))
+                exchange.answer(200, encode(answers.present(caller, balance)))
 
         self._balances.look_up(account, answered)
 
@@ -107,7 +107,7 @@ class Reads:
         except Exception as error:  # noqa: BLE001 — told apart, logged and answered there.
             _fail(exchange, error)
         else:
-            exchange.answer(200, answers.encode(body))
+            exchange.answer(200, encode(body))
 
     async def _account(self, caller: Caller, account: str, _: dict[str, str]) -> Body:
         found = await self._source.account(account) if caller.sees(account) else None

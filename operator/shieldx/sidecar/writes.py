@@ -18,7 +18,7 @@ from shieldx.sidecar import answers, normalise, wire
 from shieldx.sidecar.auth import Caller
 from shieldx.sidecar.config import Holds
 from shieldx.sidecar.decoding import ShapeError, TooManyOperationsError, decode, decode_batch
-from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.exchange import Exchange, encode
 from shieldx.sidecar.parties import Known, Parties
 from shieldx.sidecar.rights import Refusal, judge, missing_scope, parties_wanted
 from shieldx.sidecar.router import Match
@@ -197,7 +197,7 @@ class Writes:
             self._count(results)
             replayed = len(given) == len(results) and all(answer.replayed for answer in given)
             fields = answers.REPLAYED if replayed else b""
-            exchange.answer(200, answers.encode({"results": results}), fields=fields)
+            exchange.answer(200, encode({"results": results}), fields=fields)
 
         if not accepted:
             done(())
@@ -215,7 +215,7 @@ class Writes:
             fields = answers.REPLAYED if replayed else b""
             culprit = next((one for one in results if one["code"] not in _INNOCENT), None)
             if culprit is None:
-                exchange.answer(201, answers.encode({"results": results}), fields=fields)
+                exchange.answer(201, encode({"results": results}), fields=fields)
                 return
             message = f"Nothing was done: {culprit['message']}"
             exchange.refuse(culprit["code"], message, {"results": results}, fields=fields)
