@@ -1,12 +1,20 @@
 """Every code that the API answers with, its HTTP status, and whether it burns the key.
 
 The one map: single calls, batches, the OpenAPI document and `docs/api.md` all read it.
-`python -m shieldx.sidecar.codes` prints it as the table of the documentation.
+`python -m shieldx.sidecar.codes > docs/api-codes.md` makes the page of the documentation.
 """
 
 import sys
 from dataclasses import dataclass
 from typing import Final
+
+INTRODUCTION: Final = """# Codes of the ledger API
+
+Made by `python -m shieldx.sidecar.codes > docs/api-codes.md` from the map that the API answers by.
+A code that *burns the key* stays the answer of its `Idempotency-Key` for ever; after any other the
+same key may be used again. A batch gives each operation the code of its single call.
+
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,11 @@ def may_retry(code: str) -> bool:
     return outcome is not None and outcome.retry
 
 
+def page() -> str:
+    """Render the map as a page of the documentation."""
+    return INTRODUCTION + table()
+
+
 def table() -> str:
     """Render the map as a Markdown table."""
     lines = ["| HTTP | code | burns the key | meaning |", "|---|---|---|---|"]
@@ -99,4 +112,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(table())
+    sys.stdout.write(page())

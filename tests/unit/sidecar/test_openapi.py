@@ -114,3 +114,9 @@ def test_what_is_no_call_is_told_apart(
     method: bytes, target: bytes, allowed: tuple[str, ...]
 ) -> None:
     assert Router(CALLS).find(method, target) == Mismatch(allowed)
+
+
+def test_the_page_of_codes_is_the_map() -> None:
+    page = Path(__file__).parents[3] / "docs" / "api-codes.md"
+
+    assert page.read_text(encoding="utf-8") == codes.page(), "make docs"
