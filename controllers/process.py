@@ -1,7 +1,6 @@
 """The operator process: kopf's settings, and what handlers share."""
 
 import asyncio
-import os
 from typing import Any, Final
 
 import kopf
@@ -23,6 +22,9 @@ async def open_process(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: An
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.watching.chunk_size = 500
+    # Kinds of which only our own are of interest are filtered by the API server.
+    for kind in ("services", "statefulsets.apps", "networkpolicies.networking.k8s.io"):
+        settings.watching.label_selectors[kind] = "app.kubernetes.io/managed-by=shieldx"
     settings.posting.enabled = True
     settings.posting.loggers = False
     settings.scanning.disabled = True
@@ -30,7 +32,6 @@ async def open_process(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: An
     memo.locks = Locks()
     memo.work = asyncio.Semaphore(CONCURRENT_PASSES)
     memo.cluster = await Cluster.open()
-    memo.environment = dict(os.environ)
 
 
 @kopf.on.cleanup()

@@ -6,31 +6,71 @@ from typing import Final
 from controllers.creditledger.manifests import Owner, postgres_secret
 from controllers.creditledger.names import Names
 from controllers.creditledger.plan import Plan
-from shieldx.kube import Cluster, NamespaceTerminatingError
+from shieldx.kube import Cluster, ConflictError, KubeError, Manifest, NamespaceTerminatingError
 from shieldx.resources.creditledger import API_VERSION, KIND, CreditLedgerSpec, DeletionPolicy
 
 PASSWORD_BYTES: Final = 32
 
 
+class NameTakenError(KubeError):
+    """An object that a ledger needs exists under its name, and is somebody else's."""
+
+
 async def act(cluster: Cluster, names: Names, uid: str, plan: Plan) -> None:
-    """Apply what is planned, then say what is known; a namespace that ends is left alone."""
+    """Apply what is planned, then say what is known; a namespace that ends is left alone.
+
+    NameTakenError if that would overwrite an object that is not the ledger's.
+    """
     try:
         for shard in plan.passwords:
             # Created where there is none, else left as it is: the operator may not read Secrets.
             password = secrets.token_urlsafe(PASSWORD_BYTES)
             await cluster.create(postgres_secret(Owner(names, uid), shard, password))
         for manifest in plan.apply:
-            await cluster.apply(manifest)
-        await cluster.patch(
-            API_VERSION,
-            KIND,
-            names.namespace,
-            names.ledger,
-            {"status": plan.status},
-            subresource="status",
-        )
+            await apply_own(cluster, manifest)
+        await write_status(cluster, names, plan)
     except NamespaceTerminatingError:
         return
+
+
+async def apply_own(cluster: Cluster, manifest: Manifest) -> None:
+    """Apply an object; what others changed in it is repaired, but only if it is the ledger's."""
+    try:
+        await cluster.apply(manifest, force=False)
+    except ConflictError:
+        metadata = manifest["metadata"]
+        live = await cluster.get(
+            manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), metadata["name"]
+        )
+        if live is not None and not same_owner(manifest, live):
+            msg = f"{manifest['kind']} {metadata['name']} exists and is not this ledger's"
+            raise NameTakenError(f"{msg}: delete it, or give the ledger another name") from None
+        await cluster.apply(manifest)
+
+
+def same_owner(manifest: Manifest, live: Manifest) -> bool:
+    """Return whether the live object belongs to whom the manifest says; or says so by labels."""
+    wanted, found = manifest["metadata"], live["metadata"]
+    if "ownerReferences" in wanted:
+        return _owners(wanted) <= _owners(found)
+    return all(
+        found.get("labels", {}).get(key) == wanted["labels"][key] for key in wanted["labels"]
+    )
+
+
+def _owners(metadata: Manifest) -> set[str]:
+    return {owner["uid"] for owner in metadata.get("ownerReferences", [])}
+
+
+async def write_status(cluster: Cluster, names: Names, plan: Plan) -> None:
+    await cluster.patch(
+        API_VERSION,
+        KIND,
+        names.namespace,
+        names.ledger,
+        {"status": plan.status},
+        subresource="status",
+    )
 
 
 async def release(cluster: Cluster, names: Names, spec: CreditLedgerSpec) -> str:

@@ -1,17 +1,19 @@
 """What kopf calls. No decisions here: a handler rings a bell, or runs the one loop."""
 
+import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import kopf
 
-from controllers.creditledger.act import act
+from controllers.creditledger.act import NameTakenError, act, write_status
 from controllers.creditledger.act import release as release_ledger
 from controllers.creditledger.manifests import Settings
 from controllers.creditledger.names import LEDGER_LABEL, Names
 from controllers.creditledger.observe import observe
-from controllers.creditledger.plan import plan
+from controllers.creditledger.plan import news, plan
 from controllers.loop import reconcile_forever
 from shieldx.resources.creditledger import API_VERSION, CreditLedgerSpec
 from shieldx.resources.creditledger import KIND as RESOURCE_KIND
@@ -19,6 +21,12 @@ from shieldx.resources.creditledger import KIND as RESOURCE_KIND
 KIND: Final = "creditledgers.shieldx.io"
 TOKEN_FILE: Final = Path("/run/secrets/shieldx/token")
 GONE: Final = timedelta(hours=1)
+RETRY_SECONDS: Final = 5
+
+
+@kopf.on.startup()
+async def read_settings(memo: kopf.Memo, **_: Any) -> None:
+    memo.ledgers = Settings.from_environment(os.environ)
 
 
 def being_deleted(meta: kopf.Meta, **_: Any) -> bool:
@@ -36,15 +44,14 @@ async def changed(
         memo.bells.ring(("ledger", namespace, name))
 
 
-@kopf.on.event("pods", labels={LEDGER_LABEL: kopf.PRESENT})
 @kopf.on.event("deployments.apps", labels={LEDGER_LABEL: kopf.PRESENT})
 @kopf.on.event("statefulsets.apps", labels={LEDGER_LABEL: kopf.PRESENT})
 @kopf.on.event("services", labels={LEDGER_LABEL: kopf.PRESENT})
-@kopf.on.event("configmaps", labels={LEDGER_LABEL: kopf.PRESENT})
 @kopf.on.event("networkpolicies.networking.k8s.io", labels={LEDGER_LABEL: kopf.PRESENT})
 async def part_changed(
     namespace: str | None, labels: kopf.Labels, memo: kopf.Memo, **_: Any
 ) -> None:
+    """Ring when a part is ready, not ready, or tampered with; pods tell through their owners."""
     memo.bells.ring(("ledger", namespace, labels[LEDGER_LABEL]))
 
 
@@ -53,7 +60,6 @@ async def reconcile(
     namespace: str | None, name: str, memo: kopf.Memo, stopped: kopf.DaemonStopped, **_: Any
 ) -> None:
     names, key = Names(str(namespace), name), ("ledger", namespace, name)
-    settings = Settings.from_environment(memo.environment)
 
     async def once() -> timedelta:
         live = await memo.cluster.get(API_VERSION, RESOURCE_KIND, namespace, name)
@@ -61,8 +67,16 @@ async def reconcile(
             return GONE
         spec = CreditLedgerSpec.parse(live["spec"])
         seen = await observe(memo.cluster, names, spec, live, TOKEN_FILE)
-        todo = plan(names, spec, seen, settings, datetime.now(UTC))
-        await act(memo.cluster, names, seen.uid, todo)
+        todo = plan(names, spec, seen, memo.ledgers, datetime.now(UTC))
+        try:
+            await act(memo.cluster, names, seen.uid, todo)
+        except NameTakenError as taken:
+            seen = replace(seen, taken=str(taken))
+            todo = plan(names, spec, seen, memo.ledgers, datetime.now(UTC))
+            await write_status(memo.cluster, names, todo)
+        if told := news(seen.conditions, todo.status):
+            kind = "Warning" if told.warning else "Normal"
+            kopf.event(live, type=kind, reason=told.reason, message=told.message)
         return todo.check_again
 
     with memo.bells.listening(key) as bell:
@@ -71,7 +85,7 @@ async def reconcile(
         )
 
 
-@kopf.on.delete(KIND, when=being_deleted)
+@kopf.on.delete(KIND, when=being_deleted, backoff=RETRY_SECONDS)
 async def release(
     namespace: str | None, name: str, spec: kopf.Spec, body: kopf.Body, memo: kopf.Memo, **_: Any
 ) -> None:

@@ -58,7 +58,7 @@ async def observe(
         api=_workload(api),
         keeper=_workload(keeper),
         trouble=trouble(pods),
-        positions={} if position is None else {spec.shards[0].name: position},
+        positions=_known_positions(live) if position is None else {spec.shards[0].name: position},
     )
 
 
@@ -74,6 +74,12 @@ def trouble(pods: Iterable[Manifest]) -> str | None:
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 return f"pod {name} cannot be scheduled: {condition.get('message', '')}"
     return None
+
+
+def _known_positions(live: Manifest) -> dict[str, int]:
+    """What the status says already, so that a keeper's silence does not take it back."""
+    shards = live.get("status", {}).get("shards", [])
+    return {shard["name"]: shard["position"] for shard in shards if "position" in shard}
 
 
 def _workload(live: Manifest | None) -> Workload | None:

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     SHARD_DOWN = "ShardDown"
     API_DOWN = "ApiDown"
     PODS_FAIL = "PodsFail"
+    NAME_TAKEN = "NameTaken"
     PAUSED = "Paused"
     PROGRESSING = "Progressing"
 
@@ -52,6 +53,7 @@ class Observed:
     api: Workload | None = None
     keeper: Workload | None = None
     trouble: str | None = None  # what a pod itself says that keeps it from starting
+    taken: str | None = None  # which object of a needed name is somebody else's
     positions: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -82,6 +84,24 @@ def plan(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is worth an event."""
+
+    warning: bool
+    reason: str
+    message: str
+
+
+def news(before: Sequence[Mapping[str, Any]], status: Manifest) -> News | None:
+    """Return what changed about the ledger's readiness between two statuses, if anything."""
+    was = {c["type"]: (c["status"], c["reason"]) for c in before}.get("Ready")
+    now = next(c for c in status["conditions"] if c["type"] == "Ready")
+    if was == (now["status"], now["reason"]) or (was is None and now["reason"] == Reason.STARTING):
+        return None
+    return News(now["status"] == Truth.FALSE, now["reason"], now["message"])
+
+
 def _conditions(spec: CreditLedgerSpec, observed: Observed) -> list[Condition]:
     down = [s.name for s in spec.shards if not _up(observed.shards.get(s.name))]
     api = observed.api
@@ -103,12 +123,13 @@ def _conditions(spec: CreditLedgerSpec, observed: Observed) -> list[Condition]:
         "no API pod is ready",
         f"{api.ready if api else 0} API pods are ready",
     )
-    trouble = observed.trouble
+    trouble = observed.taken or observed.trouble
+    blame = Reason.NAME_TAKEN if observed.taken else Reason.PODS_FAIL
     advice = f": {trouble}" if trouble else "; the pods are starting, or see their events"
     ready = Condition(
         "Ready",
         Truth.of(not down and _up(api)),
-        Reason.READY if not down and _up(api) else Reason.PODS_FAIL if trouble else Reason.STARTING,
+        Reason.READY if not down and _up(api) else blame if trouble else Reason.STARTING,
         "the ledger answers"
         if not down and _up(api)
         else f"{(shards if down else serving).message}{advice}",
@@ -122,7 +143,7 @@ def _conditions(spec: CreditLedgerSpec, observed: Observed) -> list[Condition]:
     stalled = Condition(
         "Stalled",
         Truth.of(trouble is not None),
-        Reason.PODS_FAIL if trouble else Reason.PROGRESSING,
+        blame if trouble else Reason.PROGRESSING,
         trouble or "nothing is in the way",
     )
     return [ready, reconciling, stalled, serving, shards]

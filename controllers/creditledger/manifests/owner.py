@@ -86,6 +86,14 @@ def pod_security(uid: int) -> Manifest:
     }
 
 
+def leaving_lost_nodes() -> list[Manifest]:
+    """Tolerations of what keeps no state: it is started elsewhere half a minute after a loss."""
+    return [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
+        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+    ]
+
+
 def container_security() -> Manifest:
     return {
         "allowPrivilegeEscalation": False,

@@ -15,6 +15,7 @@ from controllers.creditledger.manifests.owner import (
     Settings,
     container_security,
     disruption_budget,
+    leaving_lost_nodes,
     pod_security,
 )
 from controllers.creditledger.names import API_CLUSTER_ROLE, Names
@@ -81,11 +82,26 @@ def http_service(owner: Owner, name: str, component: str) -> Manifest:
     }
 
 
-def http_network_policy(owner: Owner, name: str, component: str) -> Manifest:
-    """Pods reach the HTTP ports; the component reaches Postgres, DNS and the API server only.
+def api_network_policy(owner: Owner) -> Manifest:
+    """Everybody reaches the API, which asks for tokens."""
+    return _network_policy(owner, owner.names.api, API, callers=None)
+
+
+def keeper_network_policy(owner: Owner, settings: Settings) -> Manifest:
+    """Only the operator reaches the keeper."""
+    namespace = settings.operator_account.split(":")[0]
+    operator = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    return _network_policy(owner, owner.names.keeper, KEEPER, callers=[operator])
+
+
+def _network_policy(
+    owner: Owner, name: str, component: str, *, callers: list[Manifest] | None
+) -> Manifest:
+    """Callers reach the HTTP port; the component reaches Postgres, DNS and the API server only.
 
     The API server has no portable selector, so its usual ports are open.
     """
+    origin = {} if callers is None else {"from": callers}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -94,12 +110,8 @@ def http_network_policy(owner: Owner, name: str, component: str) -> Manifest:
             "podSelector": {"matchLabels": owner.names.selector(component)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
-                {
-                    "ports": [
-                        {"protocol": "TCP", "port": API_PORT},
-                        {"protocol": "TCP", "port": METRICS_PORT},
-                    ]
-                }
+                {**origin, "ports": [{"protocol": "TCP", "port": API_PORT}]},
+                {"ports": [{"protocol": "TCP", "port": METRICS_PORT}]},
             ],
             "egress": [
                 {
@@ -193,6 +205,7 @@ def _http_program(
                     **pod_security(API_UID),
                     "serviceAccountName": name,
                     "automountServiceAccountToken": True,
+                    "tolerations": leaving_lost_nodes(),
                     "terminationGracePeriodSeconds": GRACE_SECONDS,
                     "containers": [
                         {

@@ -85,9 +85,17 @@ class Cluster:
         return list(found["items"]) if found else []
 
     async def apply(
-        self, manifest: Manifest, *, subresource: str | None = None, manager: str = FIELD_MANAGER
+        self,
+        manifest: Manifest,
+        *,
+        subresource: str | None = None,
+        manager: str = FIELD_MANAGER,
+        force: bool = True,
     ) -> Manifest:
-        """Make the live object agree with every field that `manifest` states."""
+        """Make the live object agree with every field that `manifest` states.
+
+        Without `force`, ConflictError where somebody else has set one of them otherwise.
+        """
         applied = await self._call(
             "server_side_apply",
             manifest["apiVersion"],
@@ -97,7 +105,7 @@ class Cluster:
             name=manifest["metadata"]["name"],
             namespace=manifest["metadata"].get("namespace"),
             field_manager=manager,
-            force_conflicts=True,
+            force_conflicts=force,
         )
         if applied is None:
             msg = f"{manifest['kind']} {manifest['metadata']['name']} is not there to be applied"

@@ -1,0 +1,37 @@
+"""What a pod says of itself when it will not come up."""
+
+from typing import Any
+
+import pytest
+
+from controllers.creditledger.observe import trouble
+
+
+def pod(name: str = "p", *, waiting: dict[str, str] | None = None, **status: Any) -> dict[str, Any]:
+    state = {"waiting": waiting} if waiting else {"running": {}}
+    return {
+        "metadata": {"name": name},
+        "status": {"containerStatuses": [{"state": state}], **status},
+    }
+
+
+def test_pods_that_run_or_start_are_no_trouble() -> None:
+    assert (
+        trouble([pod(), pod(waiting={"reason": "ContainerCreating"}), {"metadata": {"name": "n"}}])
+        is None
+    )
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "CrashLoopBackOff"])
+def test_a_pod_that_waits_in_vain_is_quoted(reason: str) -> None:
+    said = trouble([pod(), pod("q", waiting={"reason": reason, "message": "no such image"})])
+
+    assert said == f"pod q: {reason}: no such image"
+
+
+def test_a_pod_that_fits_nowhere_is_quoted() -> None:
+    condition = {"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available"}
+
+    said = trouble([pod(conditions=[condition])])
+
+    assert said == "pod p cannot be scheduled: 0/2 nodes are available"
