@@ -1,0 +1,159 @@
+"""E-values are what they claim: never above one on average, wherever the null holds."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from shieldx.stats.eprocess import (
+    Centre,
+    Floats,
+    Line,
+    harm_mixture,
+    log_e_values,
+    log_odds,
+    noninferiority_mixture,
+    project,
+    shift_odds,
+    superiority_mixture,
+)
+
+SIZES = [(1, 1), (5, 2), (2, 6), (6, 5)]
+RATES = [0.004, 0.2, 0.5, 0.93]  # predicted, right or wrong: the truth is anywhere
+GRID = np.unique(np.concatenate([[0.0, 1e-6, 1.0 - 1e-6, 1.0], np.linspace(0.0, 1.0, 41)]))
+
+# (alternatives, line, side of the evidence): each process, mirrored, with both kinds of margin
+PROCESSES = {
+    "harm": (harm_mixture(1).deltas, Line(), 1),
+    "harm, tolerated": (harm_mixture(1).deltas, Line(1.41), 1),
+    "harm where higher is better": (harm_mixture(-1).deltas, Line(0.8), -1),
+    "non-inferior, relative": (noninferiority_mixture(0.22).deltas, Line(1.25), -1),
+    "non-inferior, double": (noninferiority_mixture(0.7).deltas, Line(2.0), -1),
+    "non-inferior, absolute": (noninferiority_mixture(0.7).deltas, Line(1.0, 0.05), -1),
+    "non-inferior where higher is better": (noninferiority_mixture(-0.4).deltas, Line(0.7), 1),
+    "non-inferior, absolute, higher": (noninferiority_mixture(-0.4).deltas, Line(1.0, -0.05), 1),
+    "superior": (superiority_mixture(None, -1).deltas, Line(), -1),
+    "superior by a declared effect": (superiority_mixture(0.4, 1).deltas, Line(), 1),
+}
+
+
+def expectations(e_values: Floats, n_a: int, n_b: int, truths: Floats) -> Floats:
+    """Average e-values of shape (n_a + 1, n_b + 1, k) over the counts, for (t, 2) true rates."""
+    chance_a = binom.pmf(np.arange(n_a + 1), n_a, truths[:, :1])
+    chance_b = binom.pmf(np.arange(n_b + 1), n_b, truths[:, 1:])
+    means: Floats = np.einsum("ta,abk,tb->tk", chance_a, e_values, chance_b)
+    return means
+
+
+def all_e_values(n_a: int, n_b: int, rate: float, process: tuple[Floats, Line, int]) -> Floats:
+    deltas, line, side = process
+    rows = [
+        log_e_values((n_a, x_a, n_b, x_b), rate, deltas, line, side)
+        for x_a, x_b in product(range(n_a + 1), range(n_b + 1))
+    ]
+    return np.exp(np.array(rows)).reshape(n_a + 1, n_b + 1, len(deltas))
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("rate", RATES)
+def test_no_truth_that_the_null_allows_makes_evidence_on_average(process: str, rate: float) -> None:
+    _, line, side = PROCESSES[process]
+    on_line = [(a, line.at(a)) for a in GRID if 0.0 <= line.at(a) <= 1.0]
+    null = [(a, b) for a, b in product(GRID, GRID) if side * (b - line.at(a)) <= 0.0]
+    truths = np.array(on_line + null)
+
+    for n_a, n_b in SIZES:
+        e_values = all_e_values(n_a, n_b, rate, PROCESSES[process])
+        assert expectations(e_values, n_a, n_b, truths).max() <= 1.0 + 1e-12
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("rate", RATES)
+def test_at_the_projection_the_bound_is_met(process: str, rate: float) -> None:
+    deltas, line, side = PROCESSES[process]
+    rates_b = shift_odds(rate, deltas)
+    bets = side * (rates_b - line.at(rate)) > 0.0
+
+    for n_a, n_b in SIZES:
+        nearest = np.column_stack(project(n_a, rate, n_b, rates_b, line))
+        e_values = all_e_values(n_a, n_b, rate, PROCESSES[process])
+        means = np.diag(expectations(e_values, n_a, n_b, nearest))
+        assert means[bets] == pytest.approx(1.0, abs=1e-9)
+
+
+def test_evidence_grows_on_average_where_the_alternative_is_true() -> None:
+    deltas = harm_mixture(1).deltas
+    truths = np.column_stack([np.full(len(deltas), 0.2), shift_odds(0.2, deltas)])
+
+    means = np.diag(expectations(all_e_values(6, 5, 0.2, PROCESSES["harm"]), 6, 5, truths))
+
+    assert (means > 1.0).all()
+
+
+def test_for_rare_events_it_is_the_conditional_binomial_ratio() -> None:
+    n_a, x_a, n_b, x_b, rate = 9_000_000, 41, 1_000_000, 9, 5e-6
+    deltas = np.log([2.0, 10.0])
+    share = n_b / (n_a + n_b)
+
+    log_e = log_e_values((n_a, x_a, n_b, x_b), rate, deltas, Line(), 1)
+
+    ratio = np.exp(deltas)
+    conditional = x_b * deltas - (x_a + x_b) * np.log(1 - share + share * ratio)
+    assert log_e == pytest.approx(conditional, abs=0.01)
+
+
+def test_an_alternative_on_the_nulls_side_never_counts() -> None:
+    deltas = np.array([0.05, 3.0])
+
+    log_e = log_e_values((100, 1, 100, 50), 0.01, deltas, Line(2.0), 1)
+
+    assert log_e[0] == 0.0
+    assert log_e[1] > 0.0
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 50, 3), (50, 3, 0, 0)])
+def test_one_arm_alone_proves_nothing(counts: tuple[int, int, int, int]) -> None:
+    assert not log_e_values(counts, 0.01, harm_mixture(1).deltas, Line(), 1).any()
+
+
+@pytest.mark.parametrize("line", [Line(), Line(2.0), Line(1.0, 0.3), Line(1.0, -0.3)])
+@pytest.mark.parametrize("rate", [1e-9, 1e-4, 0.5, 1 - 1e-9])
+@pytest.mark.parametrize("counts", [(10**9, 0, 1, 1), (1, 1, 10**9, 0), (10**9, 10**9, 10**9, 0)])
+def test_extreme_counts_and_rates_stay_finite(
+    line: Line, rate: float, counts: tuple[int, int, int, int]
+) -> None:
+    for side in (1, -1):
+        assert np.isfinite(log_e_values(counts, rate, harm_mixture(side).deltas, line, side)).all()
+
+
+def test_the_mixtures_are_the_published_ones() -> None:
+    harm, safe = harm_mixture(1), noninferiority_mixture(0.5)
+    better = superiority_mixture(0.2, -1)
+
+    assert harm.deltas == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4])
+    assert np.exp(harm.log_weights) * 21 == pytest.approx([1, 1, 2, 3, 5, 5, 3, 1])
+    assert safe.deltas == pytest.approx([0.0, 0.2, -0.25, -0.75])
+    assert np.exp(safe.log_weights) == pytest.approx([0.6, 0.2, 0.1, 0.1])
+    assert better.deltas == pytest.approx([-0.1, -0.2, -0.4, -0.8, -1.6, -3.2, -0.2])
+    assert np.exp(better.log_weights[-1]) == pytest.approx(0.7)
+    assert np.exp(superiority_mixture(None, 1).log_weights) == pytest.approx([1 / 7] * 7)
+
+
+def test_the_prediction_forgets_by_half_in_sixty_buckets() -> None:
+    centre = Centre.at(0.01)
+
+    for _ in range(60):
+        centre = centre.after(0, 0)
+
+    assert centre.requests == pytest.approx(100.0)
+    assert centre.rate == pytest.approx(0.01)
+    assert centre.after(100, 3).rate == pytest.approx(
+        (0.5 ** (1 / 60) + 3) / (100 * 0.5 ** (1 / 60) + 100)
+    )
+
+
+def test_log_odds_and_shifting_are_inverse() -> None:
+    shifted = float(shift_odds(0.02, np.array([1.3]))[0])
+
+    assert log_odds(shifted) - log_odds(0.02) == pytest.approx(1.3)
