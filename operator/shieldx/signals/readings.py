@@ -1,0 +1,92 @@
+"""What a source reads: raw counters of each pod of two arms, or why there are none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+from shieldx.signals.selector import Selector
+
+# What a float counts exactly; more is nonsense.
+LARGEST_COUNT: Final = 2.0**53
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod as Kubernetes describes it.
+
+    `started_at`: the newest start of one of its containers, seconds since 1970; `restarts`: the
+    sum over its containers.
+    """
+
+    uid: str
+    name: str
+    ip: str
+    started_at: float
+    restarts: int
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A counter to watch, under the name of its guardrail, and which of its series are bad."""
+
+    name: str
+    counter: str
+    bad: Selector
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Raw values of a counter in one pod: over all its series, and over the bad ones."""
+
+    total: float
+    bad: float
+
+
+class Trouble(StrEnum):
+    """Why there is no reading."""
+
+    NOT_SCRAPED = "NotScraped"
+    NO_SERIES = "NoSeries"
+    MALFORMED = "Malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """No reading, and what to say about it."""
+
+    trouble: Trouble
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodReadings:
+    """One pod and its readings by name of the guardrail."""
+
+    pod: Pod
+    readings: Mapping[str, Reading | Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """One round over both arms, by uid of the pod."""
+
+    champion: Mapping[str, PodReadings]
+    challenger: Mapping[str, PodReadings]
+
+
+class MetricSource(Protocol):
+    """Something that can read counters of pods; it never raises for what a pod does."""
+
+    async def scrape(
+        self, counters: Sequence[Counter], champion: Sequence[Pod], challenger: Sequence[Pod]
+    ) -> Scrape:
+        """Read every counter of every pod once, as close together as possible."""
+
+
+def reading(total: float, bad: float) -> Reading | Problem:
+    """Return a reading if these can be counts."""
+    if not 0 <= bad <= total <= LARGEST_COUNT:  # False for NaN, too.
+        return Problem(Trouble.MALFORMED, f"{bad} bad of {total} cannot be counts")
+    return Reading(total, bad)
