@@ -58,28 +58,30 @@ def sidecar(
     ] = 5.0,
 ) -> None:
     """Serve the ledger API: for a ledger of the cluster, or --embedded on a laptop."""
+    if embedded and (data is None or dsn_file is not None or config is not None):
+        raise typer.BadParameter("--embedded takes --data DIR, and no --dsn-file or --config")
+    if not embedded and (dsn_file is None or config is None or data is not None):
+        raise typer.BadParameter("give --dsn-file and --config, or --embedded and --data")
+
     from shieldx.sidecar.main import EmbeddedOptions, Options, run
     from shieldx.telemetry import configure_logging
 
     configure_logging()
-    if embedded:
-        if data is None or dsn_file is not None or config is not None:
-            raise typer.BadParameter("--embedded takes --data DIR, and no --dsn-file or --config")
+    if data is not None:
         sys.exit(run(EmbeddedOptions(data=data, port=port, metrics_port=metrics_port)))
-    if dsn_file is None or config is None or data is not None:
-        raise typer.BadParameter("give --dsn-file and --config, or --embedded and --data")
-    sys.exit(
-        run(
-            Options(
-                dsn_file=dsn_file,
-                config=config,
-                host=host,
-                port=port,
-                metrics_port=metrics_port,
-                drain_seconds=drain_seconds,
+    if dsn_file is not None and config is not None:
+        sys.exit(
+            run(
+                Options(
+                    dsn_file=dsn_file,
+                    config=config,
+                    host=host,
+                    port=port,
+                    metrics_port=metrics_port,
+                    drain_seconds=drain_seconds,
+                )
             )
         )
-    )
 
 
 @app.command()
@@ -133,10 +135,11 @@ def verify(
     ] = None,
 ) -> None:
     """Re-derive chain and balances; exit 0 if clean, 1 if not, 2 if that cannot be told."""
-    from shieldx.cli.ledger import verify as verify_books
-
     if (dsn_file is None) == (data is None):
         raise typer.BadParameter("give --dsn-file FILE or --data DIR")
+
+    from shieldx.cli.ledger import verify as verify_books
+
     sys.exit(verify_books(dsn_file, data))
 
 

@@ -53,7 +53,12 @@ def free_port() -> int:
 @contextmanager
 def running(*command: str, dsn: str = "") -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run a server of its own process, and say on which port it listens."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "DSN": dsn}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "KUBECONFIG": "/nowhere",
+        "DSN": dsn,
+    }
     with subprocess.Popen(
         [sys.executable, *command],
         stdout=subprocess.PIPE,
@@ -152,7 +157,7 @@ async def test_stopping_under_load_answers_everything_accepted(dsn: str) -> None
     async with service:
         async with service.client() as client:
             await client.account("a", CREDITS)
-        async with Load(lambda: service.port, "a", clients=16) as load:
+        async with Load(lambda: service.port, "a", clients=16, leave=True) as load:
             await load.until(300)
             stopping = asyncio.create_task(service.process.stop(drain_seconds=0.3))
             await asyncio.sleep(0.1)
@@ -184,7 +189,7 @@ async def test_sigterm_under_load_loses_no_request_and_exits_with_0(
     with running(*command) as (process, port):
         async with Client(port) as client:
             await client.account("a", CREDITS)
-        async with Load(lambda: port, "a") as load:
+        async with Load(lambda: port, "a", leave=True) as load:
             await load.until(200)
             process.send_signal(signal.SIGTERM)
             assert await ended(process) == 0
@@ -248,6 +253,85 @@ async def test_two_processes_on_one_database_lose_and_double_nothing(dsn: str) -
     assert set(first.statuses) | set(second.statuses) == {201}
     assert balance[0] == CREDITS - len(keys)
     assert (await verify(dsn)).problem is None
+
+
+async def test_a_deployed_server_lets_nobody_in_without_a_cluster(
+    dsn: str, tmp_path: Path, free_port: int
+) -> None:
+    (tmp_path / "dsn").write_text(dsn)
+    (tmp_path / "config.json").write_text('{"ledger": "shop/credits"}')
+    command = (
+        *("-m", "shieldx", "sidecar", "--host=127.0.0.1", f"--port={free_port}"),
+        *(f"--dsn-file={tmp_path}/dsn", f"--config={tmp_path}/config.json", "--drain-seconds=0.2"),
+    )
+    with running(*command) as (process, port):
+        async with Client(port) as client:
+            assert (await client.get("/ready")).status == 200
+            assert (await client.consume("a", 1)).status == 401
+        async with Client(port, "token") as client:
+            refused = await client.consume("a", 1)
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 0
+
+    assert (refused.status, refused.code) == (503, "authentication_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "--dsn-file"),
+        (("--embedded",), "--data"),
+        (("--embedded", "--data=/x", "--dsn-file=/x"), "--embedded takes"),
+        (("--dsn-file=/nowhere", "--config=/nowhere"), "/nowhere"),
+    ],
+)
+async def test_a_mistaken_command_line_is_explained(arguments: tuple[str, ...], said: str) -> None:
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "shieldx", "sidecar", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"},
+        )
+
+    done = await asyncio.to_thread(run)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+async def test_a_port_that_is_taken_is_explained(tmp_path: Path, service: Service) -> None:
+    command = ("-m", "shieldx", "sidecar", "--embedded", f"--data={tmp_path}/d")
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *command, f"--port={service.port}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    done = await asyncio.to_thread(run)
+
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{service.port}" in done.stderr
+
+
+async def test_more_than_can_be_answered_in_time_is_shed(dsn: str) -> None:
+    async with Service(dsn) as service, service.client() as client:
+        await client.account("a", CREDITS)
+        service.process.api = service.process.make_api(most_in_flight=5)
+        client.writer.write(
+            b"".join(client.request("POST", path("a"), {"amount": 1}) for _ in range(20))
+        )
+
+        statuses = [(await client.response()).status for _ in range(20)]
+        after = await client.consume("a", 1)
+
+    assert statuses == [201] * 5 + [503] * 15
+    assert after.status == 201
 
 
 async def test_a_database_that_is_away_is_said_and_waited_for(tmp_path: Path) -> None:

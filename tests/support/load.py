@@ -13,11 +13,16 @@ from tests.support.api import Client, fresh_key
 
 @dataclass
 class Load:
-    """So many clients on the ports that `port` names, each request under a key of its own."""
+    """So many clients on the port that `port` names, each request under a key of its own.
+
+    A client that is told goodbye (`Connection: close`) leaves for good if `leave` is set, as a
+    client does that has other servers to go to; otherwise it comes back.
+    """
 
     port: Callable[[], int]
     account: str
     clients: int = 8
+    leave: bool = False
     answers: dict[str, int] = field(default_factory=dict)
     unanswered: set[str] = field(default_factory=set)
 
@@ -48,6 +53,8 @@ class Load:
             try:
                 async with Client(self.port()) as client:
                     await self._on_one_connection(client)
+                if self.leave:
+                    return
             except (OSError, asyncio.IncompleteReadError):
                 await asyncio.sleep(0.02)
 

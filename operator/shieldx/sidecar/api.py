@@ -15,7 +15,8 @@ from shieldx.sidecar.reads import Reads
 from shieldx.sidecar.router import Match, Router
 from shieldx.sidecar.writes import Writes
 
-NOT_READY: Final = "not_ready"
+# More than this is not answered in time anyway; saying so at once keeps memory bounded.
+MOST_IN_FLIGHT: Final = 20_000
 
 
 class Probes:
@@ -55,7 +56,7 @@ class Probes:
         if reason is None:
             exchange.answer(200, b'{"status":"ready"}')
         else:
-            exchange.refuse(NOT_READY, reason)
+            exchange.refuse("not_ready", reason)
 
     def _metrics(self, exchange: Exchange) -> None:
         exchange.answer(200, self._exposition(), content_type=CONTENT_TYPE)
@@ -73,6 +74,7 @@ class Api:
         authenticator: Authenticator,
         probes: Probes,
         metrics: ApiMetrics,
+        most_in_flight: int = MOST_IN_FLIGHT,
     ) -> None:
         self.writes = Writes(submit, parties, metrics.refused)
         self._reads = reads
@@ -81,16 +83,22 @@ class Api:
         self._metrics = metrics
         self._router = Router(CALLS)
         self._openapi = openapi.document()
+        self._most_in_flight = most_in_flight
+        self._in_flight = 0
 
     def handle(self, exchange: Exchange) -> None:
         """Serve one request; the answer may come later."""
         exchange.started = time.perf_counter()
         exchange.on_answer = self._answered
+        self._in_flight += 1
         found = self._router.find(exchange.method, exchange.target)
         if isinstance(found, Match):
             exchange.match = found
             exchange.route = found.call.name
-            self._authenticator.identify(exchange, self._admitted)
+            if self._in_flight > self._most_in_flight:
+                exchange.refuse("overloaded", "Too many requests at once; try again shortly.")
+            else:
+                self._authenticator.identify(exchange, self._admitted)
         elif found.allowed:
             refuse_method(exchange, found.allowed)
         elif exchange.target == b"/openapi.json":
@@ -109,6 +117,7 @@ class Api:
             self.writes.single(exchange, caller, match)
 
     def _answered(self, exchange: Exchange) -> None:
+        self._in_flight -= 1
         seconds = time.perf_counter() - exchange.started
         self._metrics.answered(exchange.route or "none", exchange.status, seconds)
         if exchange.code:

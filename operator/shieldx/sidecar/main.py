@@ -23,7 +23,7 @@ from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.schema import SchemaError
-from shieldx.sidecar.api import Api, Probes
+from shieldx.sidecar.api import MOST_IN_FLIGHT, Api, Probes
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config, ConfigError, follow, load
 from shieldx.sidecar.exchange import Exchange
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 LOOPBACK: Final = "127.0.0.1"
 RETRY_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.02
 ANSWER_SECONDS: Final = 20.0
 
 
@@ -127,18 +128,24 @@ class Process:
         )
         self.ledger.batcher.on_batch = self.metrics.batch
         self.probes = Probes(self.unready, self.metrics)
-        self.api = Api(
-            submit=self.ledger.batcher.submit,
-            reads=Reads(self.ledger.reads),
-            parties=Parties(self.ledger.reads.parties),
-            authenticator=authenticator,
-            probes=self.probes,
-            metrics=self.metrics,
-        )
+        self._authenticator = authenticator
+        self.api = self.make_api()
         self.api.writes.holds = config.holds
         self.server = Server(self._handle)
         self.probe_server = Server(self.probes.handle)
         self._started = False
+
+    def make_api(self, most_in_flight: int = MOST_IN_FLIGHT) -> Api:
+        """Build the API on this process's ledger."""
+        return Api(
+            submit=self.ledger.batcher.submit,
+            reads=Reads(self.ledger.reads),
+            parties=Parties(self.ledger.reads.parties),
+            authenticator=self._authenticator,
+            probes=self.probes,
+            metrics=self.metrics,
+            most_in_flight=most_in_flight,
+        )
 
     def unready(self) -> str | None:
         """Say why no requests should come here now, if so."""
@@ -193,6 +200,8 @@ class Process:
             logger.info("The database has schema version %d", version)
             await self.ledger.start()
             self._started = True
+            while not self.ledger.ready and not stopped.is_set():  # noqa: ASYNC110 — seldom once
+                await asyncio.sleep(POLL_SECONDS)
             # What lives now lives for ever: the collector need not look at it again.
             gc.collect()
             gc.freeze()

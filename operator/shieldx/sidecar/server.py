@@ -41,6 +41,7 @@ class Limits:
     write_seconds: float = 20.0
     idle_seconds: float = 75.0
     linger_seconds: float = 2.0
+    grace_seconds: float = 0.5
     sweep_seconds: float = 0.25
 
 
@@ -78,10 +79,12 @@ class Server:
         self.draining = True
         for listener in self._listeners:
             listener.close()
-        deadline = self._loop.time() + patience_seconds
-        while self.connections and self._loop.time() < deadline:
-            for connection in list(self.connections):
-                connection.finish()
+        began = self._loop.time()
+        while self.connections and self._loop.time() < began + patience_seconds:
+            # A request may be on its way on a connection that looks idle: wait for it a moment.
+            if self._loop.time() > began + self.limits.grace_seconds:
+                for connection in list(self.connections):
+                    connection.finish()
             await asyncio.sleep(0.01)
         unanswered = sum(connection.unanswered for connection in self.connections)
         for connection in list(self.connections):

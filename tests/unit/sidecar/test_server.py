@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.server import Connection, Limits, Server
@@ -229,6 +231,15 @@ async def test_a_large_body_is_invited_only_if_it_may_come() -> None:
     assert refused.statuses == [413]
 
 
+async def test_a_chunked_body_is_put_together() -> None:
+    client = Client()
+
+    await client.send(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.send(b'4\r\n{"a"\r\n4\r\n: 1}\r\n0\r\n\r\n' + GET)
+
+    assert [exchange.body for exchange in client.got] == [b'{"a": 1}', b""]
+
+
 async def test_two_idempotency_keys_are_no_key() -> None:
     client = Client()
 
@@ -369,3 +380,38 @@ async def test_closing_says_how_many_got_no_answer() -> None:
 
     assert await client.server.close(patience_seconds=0.01) == 2
     assert client.wire.aborted
+
+
+pieces = st.sampled_from(
+    [
+        GET,
+        post(b"{}"),
+        b"GET /a HTTP/1.1\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"Content-Length: 5\r\n",
+        b"\r\n",
+        b"5\r\nhello\r\n",
+        b"0\r\n\r\n",
+    ]
+)
+
+
+@given(st.lists(pieces | st.binary(max_size=40), max_size=12))
+def test_whatever_is_sent_the_server_neither_breaks_nor_forgets(chunks: list[bytes]) -> None:
+    async def converse() -> None:
+        client = Client()
+        for chunk in chunks:
+            await client.send(chunk)
+        for exchange in client.got:
+            exchange.answer(200, b"")
+        await client.turn()
+
+        refusals = [status for status in client.statuses if status != 200]
+        assert client.statuses.count(200) == len(client.got)
+        assert len(refusals) <= 1
+        assert bool(refusals) <= client.wire.eof
+        client.connection.connection_lost(None)
+        assert client.server.buffered == 0
+        assert await client.server.close(0) == 0
+
+    asyncio.run(converse())
