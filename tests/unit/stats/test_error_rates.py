@@ -168,22 +168,21 @@ def test_a_canary_with_five_percent_errors_at_a_fifth_of_the_traffic_goes_in_six
 
 
 def test_bursts_on_single_pods_do_not_roll_back_when_pods_are_counted(dice: Dice) -> None:
-    """6 + 3 identical pods of which one in ten buckets has a burst of 8 % errors.
+    """6 + 3 identical pods, each with a burst of 15 % errors in one bucket of ten.
 
-    Roll-backs at risk 5 % with phi from 60 champion-only buckets before: measured below 3 %,
-    allowed as for 10 %, false alarm 1e-6. Without phi most runs are rolled back: seen as well.
+    Roll-backs at risk 5 %, buckets uncut, phi from 60 champion-only buckets before: about 1 %,
+    allowed as for 10 %, false alarm 1e-6. Without phi about 55 %: fewer than 6 of 40 have a
+    chance of 1e-7.
     """
 
     def arm(size: int) -> dict[str, tuple[float, float]]:
-        rates = np.where(dice.roll.random(size) < 0.1, 0.08, 0.005)
+        rates = np.where(dice.roll.random(size) < 0.1, 0.15, 0.005)
         return {
             str(pod): (100, int(dice.roll.binomial(100, rate))) for pod, rate in enumerate(rates)
         }
 
     def rolled_back(*, defended: bool) -> bool:
-        engine = DecisionEngine(
-            [MetricSpec("errors", base_rate=0.0125)], rollback_risk=0.05, bucket_share=1 / 3
-        )
+        engine = DecisionEngine([MetricSpec("errors", base_rate=0.02)], rollback_risk=0.05)
         dispersion = Dispersion()
         for _ in range(60):
             dispersion.add(arm(6), {})
@@ -204,4 +203,4 @@ def test_bursts_on_single_pods_do_not_roll_back_when_pods_are_counted(dice: Dice
     undefended = sum(rolled_back(defended=False) for _ in range(40))
 
     assert_rate(defended, 100, 0.1, dice)
-    assert undefended / 40 > defended / 100, f"{undefended} of 40; seed {dice.seed}"
+    assert undefended >= 6, f"{undefended} of 40; seed {dice.seed}"
