@@ -31,7 +31,8 @@ RUN apt-get update \
 COPY --from=dependencies /opt/shieldx /opt/shieldx
 COPY operator/shieldx /opt/shieldx/source/shieldx
 COPY controllers /opt/shieldx/source/controllers
-RUN /opt/shieldx/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/shieldx/source
+RUN /opt/shieldx/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/shieldx/source \
+ && /opt/shieldx/bin/python3 -c "import shieldx.stats"
 ENV PATH=/opt/shieldx/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 ENTRYPOINT ["shieldx"]
