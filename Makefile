@@ -44,7 +44,8 @@ check: $(VENV)/installed  ## Format, lint, types, layers, SQL, charts, CRDs.
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=operator:. $(VENV)/bin/lint-imports
 	@$(VENV)/bin/sqlfluff lint operator/shieldx/ledger/sql
-	@$(PY) -m pytest -q tests/check -m "not e2e"
+	@PYTHONPATH=operator:. $(PY) scripts/generate-docs --check
+	@$(PY) -m pytest -q tests/check
 
 docs: $(VENV)/installed  ## Regenerate the pages that are made from code.
 	@PYTHONPATH=operator:. $(PY) scripts/generate-docs
