@@ -16,7 +16,7 @@ from aiohttp import web
 
 import controllers.creditledger.handlers
 import controllers.process  # noqa: F401 - both register what they have with kopf.
-from shieldx.kube import Cluster, KubeError
+from shieldx.kube import Cluster, KubeError, UnreachableError
 from shieldx.lease import Lease
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def run(options: Options) -> int:
 
 async def _run(options: Options) -> int:
     health = await _serve_health(options.health_port)
-    cluster = await Cluster.open()
+    cluster = await _reached()
     try:
         await until_served(cluster, RESOURCES)
         lease = Lease(cluster, options.namespace, LEASE_NAME, identity=options.identity)
@@ -71,6 +71,16 @@ async def _run(options: Options) -> int:
         await cluster.close()
         await health.cleanup()
     return 0
+
+
+async def _reached() -> Cluster:
+    """Connect to the API server, which may be away when this starts."""
+    while True:
+        try:
+            return await Cluster.open()
+        except UnreachableError as problem:
+            logger.warning("%s; trying again", problem)
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def until_served(cluster: Cluster, resources: Iterable[str]) -> None:

@@ -58,13 +58,24 @@ class Cluster:
 
     @classmethod
     async def open(cls) -> Self:
-        """Connect from inside a pod, or else by the current kubeconfig context."""
+        """Connect from inside a pod, or else by the current kubeconfig context.
+
+        UnreachableError if the API server does not answer.
+        """
         try:
             config.load_incluster_config()
         except config.ConfigException:
             await config.load_kube_config()
         api = client.ApiClient()
-        return cls(api, await dynamic.DynamicClient(api))
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                return cls(api, await dynamic.DynamicClient(api))
+        except (TimeoutError, aiohttp.ClientError, OSError) as silence:
+            await api.close()
+            raise UnreachableError(f"no answer from the API server: {silence}") from silence
+        except BaseException:
+            await api.close()
+            raise
 
     async def close(self) -> None:
         await self._api.close()

@@ -61,6 +61,19 @@ def ensure_pki(layout: Layout) -> Path:
     return folder
 
 
+_CA_USAGE: Final = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class _Authority:
     """Signs certificates into one folder."""
 
@@ -71,6 +84,11 @@ class _Authority:
         certificate = (
             self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_usage(authority=True), critical=True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
+            )
+            .add_extension(_CA_USAGE, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         _write_key(folder / "ca.key", self._key)
@@ -93,8 +111,13 @@ class _Authority:
         usage = x509.ExtendedKeyUsage(
             [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         )
-        builder = self._builder(x509.Name(subject), key.public_key()).add_extension(
-            usage, critical=False
+        # Python's strict verification asks for the identifier of who signed.
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = (
+            self._builder(x509.Name(subject), key.public_key())
+            .add_extension(usage, critical=False)
+            .add_extension(_usage(authority=False), critical=True)
+            .add_extension(signer, critical=False)
         )
         others: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         others += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
@@ -116,7 +139,27 @@ class _Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + LIFETIME)
+            # Python 3.13 verifies strictly: without these two it trusts no certificate.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
         )
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_encipherment=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _write_key(path: Path, key: rsa.RSAPrivateKey) -> None:
