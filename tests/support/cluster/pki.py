@@ -61,19 +61,6 @@ def ensure_pki(layout: Layout) -> Path:
     return folder
 
 
-_CA_USAGE: Final = x509.KeyUsage(
-    key_cert_sign=True,
-    crl_sign=True,
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    encipher_only=False,
-    decipher_only=False,
-)
-
-
 class _Authority:
     """Signs certificates into one folder."""
 
@@ -88,7 +75,6 @@ class _Authority:
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
             )
-            .add_extension(_CA_USAGE, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         _write_key(folder / "ca.key", self._key)
