@@ -72,9 +72,6 @@ class _Authority:
             self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(authority=True), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
-            )
             .sign(self._key, hashes.SHA256())
         )
         _write_key(folder / "ca.key", self._key)
@@ -97,13 +94,10 @@ class _Authority:
         usage = x509.ExtendedKeyUsage(
             [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         )
-        # Python's strict verification asks for the identifier of who signed.
-        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = (
             self._builder(x509.Name(subject), key.public_key())
             .add_extension(usage, critical=False)
             .add_extension(_usage(authority=False), critical=True)
-            .add_extension(signer, critical=False)
         )
         others: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         others += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
