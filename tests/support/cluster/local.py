@@ -1,6 +1,7 @@
 """The local cluster as seen from the host: one process to start, to talk to, and to end."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -44,19 +45,33 @@ class LocalCluster(Cluster):
     def up(self) -> None:
         preflight.ensure()
         programs = binaries.ensure_binaries()
-        if self._healthy():
-            return
-        try:
-            with _interruptible():
-                self._make(programs)
-        except BaseException:
-            say("  ✗ the cluster did not come up; removing what was made of it")
-            self._keep_logs()
-            self.down()
-            raise
+        with self._alone():
+            if self._healthy():
+                return
+            try:
+                with _interruptible():
+                    self._make(programs)
+            except BaseException:
+                say("  ✗ the cluster did not come up; removing what was made of it")
+                self._keep_logs()
+                self._remove()
+                raise
 
     @override
     def down(self) -> None:
+        with self._alone():
+            self._remove()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process at a time make or remove this checkout's cluster."""
+        folder = self._layout.folder.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "cluster.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _remove(self) -> None:
         if (pid := self._supervisor()) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
