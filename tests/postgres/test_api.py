@@ -177,6 +177,8 @@ async def test_history_is_whole_and_comes_in_pages(client: Client) -> None:
     ("path", "code"),
     [
         ("/v1/accounts/a/entries?cursor=zzz", "invalid_cursor"),
+        ("/v1/accounts/a/entries?cursor=OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "invalid_cursor"),
+        ("/v1/accounts/a/entries?cursor=LTE=", "invalid_cursor"),
         ("/v1/accounts/a/entries?limit=0", "invalid_limit"),
         ("/v1/accounts/a/entries?limit=1001", "invalid_limit"),
         ("/v1/accounts/a/entries?limit=x", "invalid_limit"),

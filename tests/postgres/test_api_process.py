@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from shieldx.ledger.verify import verify
-from shieldx.sidecar.server import Limits
+from shieldx.sidecar.connection import Limits
 from tests.support.api import Client, Service, fresh_key
 from tests.support.load import Load, path
 

@@ -12,8 +12,9 @@ from shieldx.kube.cluster import Identity
 from shieldx.kube.tokens import ReviewUnavailableError, TokenCache
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config
+from shieldx.sidecar.connection import Limits
 from shieldx.sidecar.main import Process
-from shieldx.sidecar.server import Limits, Server
+from shieldx.sidecar.server import Server
 
 _keys = itertools.count(1)
 

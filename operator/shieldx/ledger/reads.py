@@ -233,9 +233,12 @@ def _before(cursor: str | None) -> int:
     if cursor is None:
         return 2**63 - 1
     try:
-        return int(base64.urlsafe_b64decode(cursor.encode()).decode())
+        number = int(base64.urlsafe_b64decode(cursor.encode()).decode())
     except (ValueError, binascii.Error) as problem:
         raise InvalidCursorError("the cursor was not given out by this ledger") from problem
+    if not 0 < number < 2**63:
+        raise InvalidCursorError("the cursor was not given out by this ledger")
+    return number
 
 
 def _next(rows: Sequence[Mapping[str, Any]], limit: int, column: str) -> str | None:
