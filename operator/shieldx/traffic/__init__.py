@@ -1,0 +1,1 @@
+"""How traffic is shared between champion and challenger: by the numbers of their pods."""

@@ -1,0 +1,109 @@
+"""Carry out a plan, or let a target go. Every write may be the last: each can be repeated."""
+
+from controllers.shadowexperiment import manifests
+from controllers.shadowexperiment.facts import (
+    Action,
+    ApplyChallenger,
+    CreateRun,
+    DeleteChallenger,
+    FinishRun,
+    LabelTarget,
+    Observed,
+    ResumeTarget,
+)
+from controllers.shadowexperiment.manifests import Manifest, Names
+from controllers.shadowexperiment.observe import DEPLOYMENT
+from controllers.shadowexperiment.plan import Plan
+from controllers.shadowexperiment.status import changes
+from shieldx.kube import Cluster, NamespaceTerminatingError
+from shieldx.resources.shadowexperiment import (
+    API_VERSION,
+    EXPERIMENT_LABEL,
+    KIND,
+    RUN_KIND,
+    revision,
+)
+
+
+async def act(cluster: Cluster, names: Names, seen: Observed, todo: Plan, status: Manifest) -> None:
+    """Remember first, by compare-and-set, then do; a namespace that ends is left alone.
+
+    ConflictError where somebody changed the experiment, or its target, since it was read.
+    """
+    if todo.finding is not None and changes(seen.status, status):
+        await cluster.patch(
+            API_VERSION,
+            KIND,
+            names.namespace,
+            names.experiment,
+            {"status": status},
+            resource_version=seen.resource_version,
+            subresource="status",
+        )
+    try:
+        for action in todo.actions:
+            await _perform(cluster, names, action)
+    except NamespaceTerminatingError:
+        return
+
+
+async def _perform(cluster: Cluster, names: Names, action: Action) -> None:
+    namespace = names.namespace
+    match action:
+        case LabelTarget(manifest) | ApplyChallenger(manifest):
+            await cluster.apply(manifest)
+        case DeleteChallenger():
+            await cluster.delete(*DEPLOYMENT, namespace, names.challenger)
+        case ResumeTarget(resource_version):
+            await cluster.patch(
+                *DEPLOYMENT,
+                namespace,
+                names.target,
+                manifests.resume_patch(),
+                resource_version=resource_version,
+            )
+        case CreateRun(manifest):
+            await cluster.create(manifest)
+        case FinishRun(name, status):
+            await cluster.patch(
+                API_VERSION, RUN_KIND, namespace, name, {"status": status}, subresource="status"
+            )
+
+
+async def release(cluster: Cluster, names: Names, status: Manifest) -> str:
+    """Put things back as without the experiment; return what became of the target.
+
+    What was refused, or is undecided, is never rolled out: its Deployment stays paused.
+    """
+    await cluster.delete(*DEPLOYMENT, names.namespace, names.challenger)
+    target = await cluster.get(*DEPLOYMENT, names.namespace, names.target)
+    if target is None:
+        return f"Deployment {names.target} is not there; nothing is left to put back"
+    labels = target["metadata"].get("labels", {})
+    if labels.get(EXPERIMENT_LABEL) != names.experiment:
+        return f"Deployment {names.target} is not under this experiment and was left as it is"
+    asked, held = revision(target["spec"]["template"]), target["spec"].get("paused", False)
+    patch = manifests.unlabel_patch()
+    harmless = asked == status.get("champion") or (
+        status.get("phase") == "Promoting" and asked == status.get("challenger")
+    )
+    if held and harmless:
+        patch = _merged(patch, manifests.resume_patch())
+    await cluster.patch(
+        *DEPLOYMENT,
+        names.namespace,
+        names.target,
+        patch,
+        resource_version=target["metadata"]["resourceVersion"],
+    )
+    if held and not harmless:
+        return (
+            f"Deployment {names.target} stays paused: revision {asked} was not promoted. Roll it "
+            f"out with 'kubectl rollout resume deployment/{names.target}', or put the old "
+            "template back in git first"
+        )
+    return f"Deployment {names.target} is as it was without the experiment"
+
+
+def _merged(one: Manifest, other: Manifest) -> Manifest:
+    return {**one, **other, "metadata": {**one["metadata"], **other["metadata"]}}

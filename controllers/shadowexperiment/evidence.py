@@ -1,0 +1,85 @@
+"""What one operator process has measured of one experiment; in memory, empty after a restart.
+
+Everything that was decided on lies in the experiment's status; this is only what is not decided
+on yet: the last scrape, buckets that no status write has taken in, and the champion's past.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from controllers.shadowexperiment.phases import Phase
+from controllers.shadowexperiment.progress import Progress
+from controllers.shadowexperiment.verdicts import Engine, Judgment, judge, rounded
+from shieldx.resources.shadowexperiment import Guardrail, ShadowExperimentSpec
+from shieldx.signals.baseline import Baseline
+from shieldx.signals.buckets import Bucket, Recorder
+from shieldx.signals.readings import Counter, MetricSource, Pod
+from shieldx.signals.selector import Selector
+
+# In these nobody asks for the challenger's numbers, and the champion's are its past.
+CHAMPION_ALONE: Final = frozenset({Phase.IDLE, Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PREPARING})
+PENDING_KEPT: Final = 100
+
+
+class Evidence:
+    """Scrapes both arms at the ends of buckets, and judges what has been closed."""
+
+    def __init__(self, spec: ShadowExperimentSpec, source: MetricSource) -> None:
+        self._source = source
+        self._question = spec.guardrails, spec.decision.bucket
+        self._counters = [
+            Counter(each.name, each.counter, Selector.parse(each.bad)) for each in spec.guardrails
+        ]
+        names = [each.name for each in self._counters]
+        self._recorder = Recorder(names, spec.decision.bucket.total_seconds())
+        self._baseline = Baseline(names)
+        self._pending: list[Bucket] = []
+
+    def answers(self, spec: ShadowExperimentSpec) -> bool:
+        """Whether this was gathered for the question that `spec` asks."""
+        return self._question == (spec.guardrails, spec.decision.bucket)
+
+    def next_at(self, now: datetime) -> datetime:
+        """Return when to scrape next."""
+        return datetime.fromtimestamp(self._recorder.next_scrape_at(now.timestamp()), UTC)
+
+    async def gather(
+        self, phase: Phase, champion: Sequence[Pod], challenger: Sequence[Pod], now: datetime
+    ) -> None:
+        """Scrape if a bucket ends now, and keep what has been closed."""
+        at = now.timestamp()
+        if self._recorder.next_scrape_at(at) > at:
+            return
+        alone = phase in CHAMPION_ALONE
+        scrape = await self._source.scrape(self._counters, champion, [] if alone else challenger)
+        self._recorder.add(scrape, at)
+        for bucket in self._recorder.closed():
+            if phase is Phase.STEPPING:
+                self._pending = [*self._pending[1 - PENDING_KEPT :], bucket]
+            elif alone:
+                self._baseline.add(bucket)
+
+    def judge(
+        self, spec: ShadowExperimentSpec, progress: Progress, now: datetime, *, started: datetime
+    ) -> Judgment:
+        """Judge the run by its stored state and what has been closed since."""
+        if progress.phase is Phase.PREPARING:
+            return self._beginning(spec, progress)
+        if progress.phase is not Phase.STEPPING:
+            self._pending.clear()
+            return Judgment()
+        judgment = judge(spec, progress, self._pending, operator_started=started)
+        state = self._recorder.evidence(now.timestamp())
+        return replace(judgment, state=str(state.state), message=state.message)
+
+    def _beginning(self, spec: ShadowExperimentSpec, progress: Progress) -> Judgment:
+        """Freeze the champion's rates and their scatter, before the challenger has traffic."""
+        rates = {each.name: self._base_rate(each) for each in spec.guardrails}
+        scatter = {each.name: self._baseline.dispersion(each.name) for each in spec.guardrails}
+        engine = Engine.begin(spec, progress.attempt, rates, scatter)
+        return Judgment(beginning=engine.dump(), base_rates=tuple(rates.items()))
+
+    def _base_rate(self, guardrail: Guardrail) -> float:
+        return rounded(self._baseline.base_rate(guardrail.name, guardrail.base_rate))

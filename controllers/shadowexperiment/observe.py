@@ -1,0 +1,291 @@
+"""Look at an experiment's target, challenger, pods and record; decide nothing."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from controllers.shadowexperiment.facts import Challenger, Observed, Target
+from controllers.shadowexperiment.manifests import (
+    LEAST_READY_SECONDS,
+    REVISION_ANNOTATION,
+    Names,
+    Template,
+)
+from shieldx.kube import Cluster, Manifest
+from shieldx.resources.shadowexperiment import (
+    API_VERSION,
+    CHALLENGER_LABEL,
+    EXPERIMENT_LABEL,
+    HELD_ANNOTATION,
+    KIND,
+    RUN_KIND,
+    ShadowExperimentSpec,
+    revision,
+)
+from shieldx.signals.readings import Pod
+
+DEPLOYMENT: Final = ("apps/v1", "Deployment")
+DEFAULT_PROGRESS_DEADLINE_SECONDS: Final = 600
+# What the kubelet says of a container that will not come up by itself.
+HOPELESS: Final = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "CrashLoopBackOff",
+        "RunContainerError",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen, and the pods of both arms for the metrics."""
+
+    observed: Observed
+    champion: Sequence[Pod]
+    challenger: Sequence[Pod]
+
+
+async def observe(
+    cluster: Cluster,
+    names: Names,
+    spec: ShadowExperimentSpec,
+    live: Manifest,
+    now: datetime,
+) -> Look:
+    """Return the experiment `live` as it is now."""
+    namespace = names.namespace
+    deployment, challenger, service, run = await asyncio.gather(
+        cluster.get(*DEPLOYMENT, namespace, names.target),
+        cluster.get(*DEPLOYMENT, namespace, names.challenger),
+        cluster.get("v1", "Service", namespace, spec.service),
+        _run(cluster, namespace, live.get("status", {}).get("runRef")),
+    )
+    replica_sets: list[Manifest] = []
+    if deployment is not None:
+        labels = selector(deployment["spec"]["selector"])
+        replica_sets = await cluster.list("apps/v1", "ReplicaSet", namespace, labels)
+        pods = await cluster.list("v1", "Pod", namespace, labels)
+        owned = [rs for rs in replica_sets if _owned(rs, deployment["metadata"]["uid"])]
+        uids = {rs["metadata"]["uid"] for rs in owned}
+        champion_pods = [pod for pod in pods if any(_owned(pod, uid) for uid in uids)]
+    else:
+        owned, champion_pods = [], []
+    challenger_pods = await cluster.list(
+        "v1", "Pod", namespace, f"{CHALLENGER_LABEL}={names.target}"
+    )
+    ready_for = _ready_for(deployment)
+    metadata = live["metadata"]
+    observed = Observed(
+        generation=metadata["generation"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        spec=live["spec"],
+        status=live.get("status", {}),
+        target=None if deployment is None else _target(names, deployment, owned, champion_pods),
+        problem=await _problem(
+            cluster,
+            names,
+            spec,
+            uid=metadata["uid"],
+            deployment=deployment,
+            service=service,
+            challenger=challenger,
+        ),
+        challenger=None if challenger is None else _challenger(challenger),
+        challenger_pods=len(challenger_pods),
+        challenger_ready=sum(_counts(pod, ready_for, now) for pod in challenger_pods),
+        trouble=trouble(challenger_pods),
+        run_exists=run is not None,
+        run_finished=run is not None and "outcome" in run.get("status", {}),
+    )
+    return Look(observed, _arm(champion_pods), _arm(challenger_pods))
+
+
+def selector(labels: Mapping[str, Any]) -> str:
+    """Return a label selector of a Deployment as a query."""
+    parts = [f"{key}={value}" for key, value in (labels.get("matchLabels") or {}).items()]
+    for each in labels.get("matchExpressions") or []:
+        key, values = each["key"], ",".join(each.get("values") or [])
+        match each["operator"]:
+            case "In":
+                parts.append(f"{key} in ({values})")
+            case "NotIn":
+                parts.append(f"{key} notin ({values})")
+            case "Exists":
+                parts.append(key)
+            case _:
+                parts.append(f"!{key}")
+    return ",".join(parts)
+
+
+def trouble(pods: Iterable[Manifest]) -> str | None:
+    """Return what the first pod that does not get ready says of itself, or None."""
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
+        if said := _trouble(pod):
+            return f"pod {pod['metadata']['name']} {said}"
+    return None
+
+
+def _trouble(pod: Manifest) -> str | None:
+    status = pod.get("status", {})
+    for container in [
+        *status.get("initContainerStatuses", []),
+        *status.get("containerStatuses", []),
+    ]:
+        waiting = container.get("state", {}).get("waiting", {})
+        if waiting.get("reason") in HOPELESS:
+            last = container.get("lastState", {}).get("terminated", {})
+            exited = f", last exit code {last['exitCode']}" if "exitCode" in last else ""
+            return f"is in {waiting['reason']}{exited}: {waiting.get('message', '')}".rstrip(": ")
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"cannot be scheduled: {condition.get('message', '')}"
+    ready = _condition(pod, "Ready")
+    if ready.get("status") == "False" and "deletionTimestamp" not in pod["metadata"]:
+        return f"is not ready: {ready.get('message') or ready.get('reason') or 'no reason given'}"
+    return None
+
+
+async def _run(cluster: Cluster, namespace: str, name: str | None) -> Manifest | None:
+    return None if name is None else await cluster.get(API_VERSION, RUN_KIND, namespace, name)
+
+
+async def _problem(
+    cluster: Cluster,
+    names: Names,
+    spec: ShadowExperimentSpec,
+    *,
+    uid: str,
+    deployment: Manifest | None,
+    service: Manifest | None,
+    challenger: Manifest | None,
+) -> str | None:
+    """Say why spec and cluster do not fit, and what to do about it."""
+    if deployment is None:
+        return f"Deployment {names.target} is not there: create it, or delete this experiment"
+    if (other := _other_experiment(names, deployment)) and await cluster.get(
+        API_VERSION, KIND, names.namespace, other
+    ):
+        return f"Deployment {names.target} is already under experiment {other}: delete one of both"
+    if challenger is not None and not _owned(challenger, uid):
+        return (
+            f"Deployment {names.challenger} exists and is not this experiment's: "
+            "rename or delete it, since the challenger is called so"
+        )
+    if service is None:
+        return f"Service {spec.service} is not there: create it, or mend spec.traffic.service"
+    selects = service["spec"].get("selector") or {}
+    labels = deployment["spec"]["template"]["metadata"].get("labels", {})
+    if not selects or any(labels.get(key) != value for key, value in selects.items()):
+        return (
+            f"Service {spec.service} does not select the pods of Deployment {names.target}: "
+            "mend its selector, or spec.traffic.service"
+        )
+    return None
+
+
+def _other_experiment(names: Names, deployment: Manifest) -> str | None:
+    label = deployment["metadata"].get("labels", {}).get(EXPERIMENT_LABEL)
+    return None if label == names.experiment else label
+
+
+def _target(
+    names: Names, live: Manifest, owned: Sequence[Manifest], pods: Sequence[Manifest]
+) -> Target:
+    metadata, spec, status = live["metadata"], live["spec"], live.get("status", {})
+    replicas = spec.get("replicas", 1)
+    current = status.get("observedGeneration", 0) >= metadata["generation"]
+    main = max(owned, key=lambda rs: rs.get("status", {}).get("replicas", 0), default=None)
+    return Target(
+        resource_version=metadata["resourceVersion"],
+        template=Template(
+            revision=revision(spec["template"]),
+            pods=spec["template"],
+            min_ready_seconds=spec.get("minReadySeconds", 0),
+            progress_deadline_seconds=spec.get(
+                "progressDeadlineSeconds", DEFAULT_PROGRESS_DEADLINE_SECONDS
+            ),
+        ),
+        replicas=replicas,
+        ready=status.get("readyReplicas", 0),
+        paused=spec.get("paused", False),
+        held=spec.get("paused", False) and HELD_ANNOTATION in metadata.get("annotations", {}),
+        labelled=metadata.get("labels", {}).get(EXPERIMENT_LABEL) == names.experiment,
+        rolled_out=current
+        and status.get("updatedReplicas", 0) == replicas
+        and status.get("replicas", 0) == replicas
+        and status.get("availableReplicas", 0) == replicas,
+        serving=None if main is None else revision(main["spec"]["template"]),
+        trouble=trouble(pods),
+    )
+
+
+def _challenger(live: Manifest) -> Challenger:
+    return Challenger(
+        live["metadata"].get("annotations", {}).get(REVISION_ANNOTATION),
+        live["spec"].get("replicas", 1),
+    )
+
+
+def _ready_for(deployment: Manifest | None) -> timedelta:
+    asked = 0 if deployment is None else deployment["spec"].get("minReadySeconds", 0)
+    return timedelta(seconds=max(asked, LEAST_READY_SECONDS))
+
+
+def _counts(pod: Manifest, ready_for: timedelta, now: datetime) -> bool:
+    """Whether a challenger pod has been ready for long enough; a restart makes it unready."""
+    ready = _condition(pod, "Ready")
+    if ready.get("status") != "True" or "deletionTimestamp" in pod["metadata"]:
+        return False
+    since = datetime.fromisoformat(ready["lastTransitionTime"])
+    return now - max(since, _started(pod, since)) >= ready_for
+
+
+def _started(pod: Manifest, otherwise: datetime) -> datetime:
+    """Return the newest start of one of the pod's containers."""
+    starts = [
+        datetime.fromisoformat(running["startedAt"])
+        for container in pod.get("status", {}).get("containerStatuses", [])
+        if (running := container.get("state", {}).get("running"))
+    ]
+    return max(starts, default=otherwise)
+
+
+def _arm(pods: Iterable[Manifest]) -> list[Pod]:
+    """Return the pods that can be asked for their metrics."""
+    return [
+        Pod(
+            uid=pod["metadata"]["uid"],
+            name=pod["metadata"]["name"],
+            ip=pod["status"]["podIP"],
+            started_at=_started(
+                pod, datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+            ).timestamp(),
+            restarts=sum(
+                container["restartCount"]
+                for container in pod["status"].get("containerStatuses", [])
+            ),
+            ready=_condition(pod, "Ready").get("status") == "True",
+        )
+        for pod in pods
+        if pod.get("status", {}).get("podIP") and "deletionTimestamp" not in pod["metadata"]
+    ]
+
+
+def _condition(live: Manifest, kind: str) -> Mapping[str, Any]:
+    conditions = live.get("status", {}).get("conditions", [])
+    return next((each for each in conditions if each["type"] == kind), {})
+
+
+def _owned(live: Manifest, uid: str) -> bool:
+    return any(
+        owner.get("controller") and owner["uid"] == uid
+        for owner in live["metadata"].get("ownerReferences", [])
+    )

@@ -1,0 +1,170 @@
+"""What an experiment must remember, kept in its status: read at the start of a pass, written once.
+
+Everything that a decision rests on is in here, so a restarted operator goes on where the last
+write ended. It is written together with the resourceVersion it was decided on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from controllers.shadowexperiment.manifests import Manifest
+from controllers.shadowexperiment.phases import Phase
+
+ATTEMPTS_KEPT: Final = 50
+
+
+class Outcome(StrEnum):
+    """How the run of a challenger ends."""
+
+    PROMOTED = "Promoted"  # on evidence
+    ROLLED_BACK = "RolledBack"  # on evidence
+    FAILED = "Failed"  # its pods never got ready
+    PASSED = "Passed"  # it rolled out without a verdict
+    WITHDRAWN = "Withdrawn"  # git, or the experiment, asked for something else
+
+
+# After these the Deployment stays paused until git asks for another template.
+REFUSED: Final = frozenset({Outcome.ROLLED_BACK, Outcome.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the experiment is; hashes are of pod templates, weights are in percent."""
+
+    phase: Phase = Phase.INVALID
+    paused_from: Phase | None = None
+    since: datetime | None = None  # when the phase, or the step, began
+    champion: str | None = None
+    challenger: str | None = None
+    attempt: int = 0
+    attempts: tuple[tuple[str, int], ...] = ()
+    outcome: Outcome | None = None
+    step: int = 0  # from 1; 0 while there is none
+    weight: int = 0  # asked for
+    reached_at: datetime | None = None
+    evidence_from: datetime | None = None
+    served_since: datetime | None = None
+    configuration: str | None = None
+    engine: str | None = None
+    run: str | None = None
+    decision: str = ""
+    verdict: str | None = None
+    probability_ok: float | None = None
+    samples: int = 0
+    metrics: tuple[Manifest, ...] = ()
+    base_rates: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def parse(cls, status: Mapping[str, Any]) -> Self:
+        """Read what the last pass has left; nothing at all for a new experiment."""
+        step, summary = status.get("step", {}), status.get("summary", {})
+        return cls(
+            phase=Phase(status.get("phase", Phase.INVALID)),
+            paused_from=Phase(status["pausedFrom"]) if "pausedFrom" in status else None,
+            since=_time(status.get("since")),
+            champion=status.get("champion"),
+            challenger=status.get("challenger"),
+            attempt=status.get("attempt", 0),
+            attempts=tuple((a["revision"], a["runs"]) for a in status.get("attempts", [])),
+            outcome=Outcome(status["outcome"]) if "outcome" in status else None,
+            step=step.get("index", 0),
+            weight=step.get("weight", 0),
+            reached_at=_time(step.get("reachedAt")),
+            evidence_from=_time(step.get("evidenceFrom")),
+            served_since=_time(status.get("servedSince")),
+            configuration=status.get("configuration"),
+            engine=status.get("engine"),
+            run=status.get("runRef"),
+            decision=status.get("decision", ""),
+            verdict=status.get("verdict"),
+            probability_ok=_share(summary.get("probabilityOk")),
+            samples=status.get("samples", 0),
+            metrics=tuple(status.get("metrics", [])),
+            base_rates=tuple((b["name"], float(b["rate"])) for b in status.get("baseRates", [])),
+        )
+
+    def render(self) -> Manifest:
+        """Return the part of the status that `parse` reads; None removes a field."""
+        return {
+            "phase": str(self.phase),
+            "pausedFrom": None if self.paused_from is None else str(self.paused_from),
+            "since": _text(self.since),
+            "champion": self.champion,
+            "challenger": self.challenger,
+            "attempt": self.attempt,
+            "attempts": [{"revision": name, "runs": runs} for name, runs in self.attempts],
+            "outcome": None if self.outcome is None else str(self.outcome),
+            "step": {
+                "index": self.step,
+                "weight": self.weight,
+                "reachedAt": _text(self.reached_at),
+                "evidenceFrom": _text(self.evidence_from),
+            },
+            "servedSince": _text(self.served_since),
+            "configuration": self.configuration,
+            "engine": self.engine,
+            "runRef": self.run,
+            "decision": self.decision,
+            "verdict": self.verdict,
+            "summary": {
+                "probabilityOk": None
+                if self.probability_ok is None
+                else f"{100 * self.probability_ok:.1f}%"
+            },
+            "samples": self.samples,
+            "metrics": list(self.metrics),
+            "baseRates": [{"name": name, "rate": f"{rate:.6g}"} for name, rate in self.base_rates],
+        }
+
+    def tried(self, revision: str, *, configuration: str, run: str, now: datetime) -> Self:
+        """Begin a run of `revision`; every earlier run of it counts, whatever came between."""
+        runs = dict(self.attempts)
+        attempt = runs.pop(revision, 0)
+        runs[revision] = attempt + 1
+        return replace(
+            self.without_evidence(),
+            since=now,
+            challenger=revision,
+            attempt=attempt,
+            attempts=tuple(runs.items())[-ATTEMPTS_KEPT:],
+            outcome=None,
+            configuration=configuration,
+            run=run,
+        )
+
+    def runs_of(self, revision: str) -> int:
+        """Return how many runs of `revision` there were."""
+        return dict(self.attempts).get(revision, 0)
+
+    def without_evidence(self) -> Self:
+        """Forget what was measured."""
+        return replace(
+            self,
+            step=0,
+            weight=0,
+            reached_at=None,
+            evidence_from=None,
+            served_since=None,
+            engine=None,
+            verdict=None,
+            probability_ok=None,
+            samples=0,
+            metrics=(),
+            base_rates=(),
+        )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _text(time: datetime | None) -> str | None:
+    # Whole seconds: the API server prunes nothing of it, and what is read back is what was meant.
+    return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _share(text: str | None) -> float | None:
+    return None if text is None else float(text.removesuffix("%")) / 100

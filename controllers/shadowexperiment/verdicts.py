@@ -1,0 +1,225 @@
+"""What the evidence amounts to: closed buckets folded into the decision engine; pure.
+
+The engine's state lies in the experiment's status, together with the rates that were frozen when
+the challenger first had traffic. Buckets that it has seen change nothing, so the same buckets
+give the same verdict however often the operator was restarted in between.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+from controllers.shadowexperiment.progress import Progress
+from shieldx.resources.shadowexperiment import Guardrail, ShadowExperimentSpec
+from shieldx.signals.buckets import Bucket, EvidenceState
+from shieldx.stats import (
+    RESTARTS,
+    DecisionEngine,
+    Dispersion,
+    MetricReport,
+    MetricSpec,
+    Report,
+    Verdict,
+    half_way_tolerance,
+)
+
+# No bucket gives more than a third of the evidence that a roll-back needs.
+BUCKET_SHARE: Final = 1 / 3
+# Above these a weight does not rise: even odds of ten for harm, or more likely worse than not.
+DOUBTFUL_EVIDENCE: Final = 10.0
+DOUBTFUL_PROBABILITY: Final = 0.5
+LARGEST_SHOWN: Final = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """What is known of the challenger after the newest buckets; empty where nothing is."""
+
+    state: str = str(EvidenceState.INSUFFICIENT)
+    message: str = "no bucket has been closed yet"
+    report: Report | None = None
+    engine: str | None = None
+    fresh_end: datetime | None = None  # end of the newest bucket that counted and sufficed
+    beginning: str | None = None  # the engine's state before the first bucket
+    base_rates: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def harmful(self) -> bool:
+        return self.report is not None and self.report.verdict is Verdict.ROLLBACK
+
+    @property
+    def proven(self) -> bool:
+        return self.report is not None and self.report.verdict is Verdict.PROMOTE
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether harm is so likely, or so little is known, that no weight should rise."""
+        if self.report is None:
+            return True
+        return self.report.log_e_rollback >= math.log(DOUBTFUL_EVIDENCE) or any(
+            metric.probability_worse_than_margin >= DOUBTFUL_PROBABILITY
+            for name, metric in self.report.metrics.items()
+            if name != RESTARTS.name
+        )
+
+    def noted(self, progress: Progress) -> Progress:
+        """Return `progress` with this evidence in it."""
+        if self.report is None or self.engine is None:
+            return progress
+        guardrails = {k: v for k, v in self.report.metrics.items() if k != RESTARTS.name}
+        return replace(
+            progress,
+            engine=self.engine,
+            verdict=str(self.report.verdict),
+            probability_ok=1 - max(m.probability_worse_than_margin for m in guardrails.values()),
+            samples=round(max(m.challenger_total for m in guardrails.values())),
+            metrics=tuple(_shown(name, metric) for name, metric in self.report.metrics.items()),
+        )
+
+
+@dataclass(slots=True)
+class Engine:
+    """The decision engine of one run, and the dispersion of its counts."""
+
+    decisions: DecisionEngine
+    dispersions: dict[str, Dispersion]
+
+    @classmethod
+    def begin(
+        cls,
+        spec: ShadowExperimentSpec,
+        attempt: int,
+        base_rates: Mapping[str, float],
+        dispersions: Mapping[str, Dispersion],
+    ) -> Self:
+        """Return an engine that has seen nothing of the challenger yet."""
+        specs, parameters = _question(spec, attempt, base_rates)
+        return cls(DecisionEngine(specs, **parameters), dict(dispersions))
+
+    @classmethod
+    def load(
+        cls, spec: ShadowExperimentSpec, attempt: int, base_rates: Mapping[str, float], state: str
+    ) -> Self:
+        """Return the engine whose `dump` this was."""
+        stored = json.loads(state)
+        specs, parameters = _question(spec, attempt, base_rates)
+        return cls(
+            DecisionEngine.load(specs, stored["engine"], **parameters),
+            {name: Dispersion.load(phi) for name, phi in stored["dispersions"].items()},
+        )
+
+    def dump(self) -> str:
+        """Return the whole state as text, for the status."""
+        state = {
+            "engine": self.decisions.dump(),
+            "dispersions": {name: phi.dump() for name, phi in self.dispersions.items()},
+        }
+        return json.dumps(state, separators=(",", ":"))
+
+    def update(self, spec: ShadowExperimentSpec, bucket: Bucket) -> Report:
+        """Take in one bucket; dispersion is of past buckets only, so it is read before it grows."""
+        counts: list[Any] = []
+        for guardrail in spec.guardrails:
+            metric, phi = bucket.metrics[guardrail.name], self.dispersions[guardrail.name]
+            counts.append(None if metric.counts is None else (*metric.counts, phi.phi))
+            phi.add(champion=metric.champion, challenger=metric.challenger)
+        counts.append(bucket.restarts)
+        return self.decisions.update(
+            counts, bucket.end, challenger_restarted=bucket.challenger_restarted
+        )
+
+
+def judge(
+    spec: ShadowExperimentSpec,
+    progress: Progress,
+    buckets: Iterable[Bucket],
+    *,
+    operator_started: datetime,
+) -> Judgment:
+    """Judge a run from its stored state and the buckets that were closed since.
+
+    A stored roll-back stands without any bucket: a restarted operator judges before it acts.
+    """
+    if progress.engine is None or progress.evidence_from is None:
+        return Judgment()
+    base_rates = dict(progress.base_rates)
+    engine = Engine.load(spec, progress.attempt, base_rates, progress.engine)
+    report = engine.decisions.report()
+    seen_until = -math.inf if report.last_end is None else report.last_end
+    judgment = Judgment(report=report, engine=progress.engine)
+    for bucket in buckets:
+        if bucket.end <= seen_until or bucket.start < progress.evidence_from.timestamp():
+            continue
+        end = datetime.fromtimestamp(bucket.end, UTC)
+        fresh = bucket.state is EvidenceState.SUFFICIENT and end > operator_started
+        judgment = replace(
+            judgment,
+            report=engine.update(spec, bucket),
+            state=str(bucket.state),
+            message=bucket.message,
+            fresh_end=end if fresh else judgment.fresh_end,
+        )
+    if judgment.report is not report:
+        judgment = replace(judgment, engine=engine.dump())
+    return judgment
+
+
+def rounded(rate: float) -> float:
+    """Return the rate as it is stored: what is read back must ask the same question."""
+    return float(f"{rate:.6g}")
+
+
+def _question(
+    spec: ShadowExperimentSpec, attempt: int, base_rates: Mapping[str, float]
+) -> tuple[Sequence[MetricSpec], dict[str, Any]]:
+    decision = spec.decision
+    recent = math.ceil(decision.min_duration / decision.bucket)
+    parameters = {
+        # All attempts at one revision together risk no more than twice what one may.
+        "rollback_risk": decision.rollback_risk / 2**attempt,
+        "promotion_risk": decision.promotion_risk / 2**attempt,
+        "min_buckets": 1,
+        "bucket_share": BUCKET_SHARE,
+        "recent_buckets": recent,
+    }
+    metrics = [_metric(guardrail, base_rates[guardrail.name]) for guardrail in spec.guardrails]
+    return [*metrics, RESTARTS], parameters
+
+
+def _metric(guardrail: Guardrail, base_rate: float) -> MetricSpec:
+    relative, absolute = guardrail.margin.relative, guardrail.margin.absolute
+    tolerance = guardrail.tolerance
+    return MetricSpec(
+        guardrail.name,
+        base_rate=base_rate,
+        margin_rel=relative,
+        margin_abs=absolute,
+        tolerance_rel=half_way_tolerance(base_rate, relative, absolute)
+        if tolerance is None
+        else tolerance,
+    )
+
+
+def _shown(name: str, metric: MetricReport) -> dict[str, Any]:
+    return {
+        "name": name,
+        "champion": {
+            "requests": round(metric.champion_total),
+            "bad": round(metric.champion_bad),
+        },
+        "challenger": {
+            "requests": round(metric.challenger_total),
+            "bad": round(metric.challenger_bad),
+        },
+        "evidenceOfHarm": e_value(metric.log_e_harm),
+        "evidenceOfSafety": e_value(metric.log_e_noninferiority),
+        "probabilityWorse": f"{metric.probability_worse_than_margin:.3f}",
+    }
+
+
+def e_value(log_e: float) -> str:
+    """Return an e-value as people read it."""
+    return f"{min(math.exp(min(log_e, 50.0)), LARGEST_SHOWN):.3g}"

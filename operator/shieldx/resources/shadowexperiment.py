@@ -1,0 +1,144 @@
+"""`ShadowExperiment`: what the user asks for.
+
+The API server has applied defaults and rules of the CRD before this is read, so a missing field
+is a defect of the CRD, not of the user.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Self
+
+from shieldx.resources.durations import parse_duration
+
+API_VERSION: Final = "shieldx.io/v1alpha1"
+KIND: Final = "ShadowExperiment"
+RUN_KIND: Final = "ExperimentRun"
+# On a Deployment under experiment, with the experiment's name: the webhook selects by it.
+EXPERIMENT_LABEL: Final = "shieldx.io/experiment"
+# On a Deployment that the webhook paused: who holds it. Who pauses by hand does not set it.
+HELD_ANNOTATION: Final = "shieldx.io/held-by"
+# On the challenger and its pods, with the target's name: what tells them from the champion's.
+CHALLENGER_LABEL: Final = "shieldx.io/challenger-of"
+RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One weight in percent, and how long it is held at least."""
+
+    weight: int
+    hold: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """How much worse the challenger may be; one of both is zero."""
+
+    absolute: float
+    relative: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A counter of which some series are bad; all numbers are shares, 0.01 is 1 %."""
+
+    name: str
+    counter: str
+    bad: str
+    margin: Margin
+    tolerance: float | None
+    base_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How sure a decision must be."""
+
+    rollback_risk: float
+    promotion_risk: float
+    bucket: timedelta
+    min_duration: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowExperimentSpec:
+    """The whole of `spec`."""
+
+    target: str
+    service: str
+    max_challenger_replicas: int
+    steps: tuple[Step, ...]
+    settle: timedelta  # after an increase, evidence starts after this time
+    metrics_port: int
+    metrics_path: str
+    guardrails: tuple[Guardrail, ...]
+    decision: Decision
+    paused: bool
+
+    @classmethod
+    def parse(cls, spec: Mapping[str, Any]) -> Self:
+        """Read a spec that the API server has accepted."""
+        strategy, metrics, pods = spec["strategy"], spec["metrics"], spec["metrics"]["source"]
+        return cls(
+            target=spec["target"]["name"],
+            service=spec["traffic"]["service"],
+            max_challenger_replicas=spec["traffic"]["replicas"]["maxChallengerReplicas"],
+            steps=tuple(
+                Step(step["weight"], parse_duration(step["for"])) for step in strategy["steps"]
+            ),
+            settle=max(
+                parse_duration(strategy["warmUp"]), parse_duration(strategy["requestTimeout"])
+            ),
+            metrics_port=pods["pods"]["port"],
+            metrics_path=pods["pods"]["path"],
+            guardrails=tuple(_guardrail(each) for each in metrics["guardrails"]),
+            decision=Decision(
+                rollback_risk=parse_percentage(spec["decision"]["rollbackRisk"]),
+                promotion_risk=parse_percentage(spec["decision"]["promotionRisk"]),
+                bucket=parse_duration(spec["decision"]["bucket"]),
+                min_duration=parse_duration(spec["decision"]["minDuration"]),
+            ),
+            paused=spec["paused"],
+        )
+
+
+def parse_percentage(text: str) -> float:
+    """Return the share that `text` says: "0.5%" is 0.005."""
+    number, sign, rest = text.partition("%")
+    if not sign or rest:
+        raise ValueError(f"{text!r} is not a percentage: write it as 0.5%")
+    return float(number) / 100
+
+
+def _guardrail(guardrail: Mapping[str, Any]) -> Guardrail:
+    margin, tolerance = guardrail["margin"], guardrail.get("tolerance")
+    return Guardrail(
+        name=guardrail["name"],
+        counter=guardrail["counter"],
+        bad=guardrail["bad"],
+        margin=Margin(
+            absolute=parse_percentage(margin.get("absolute", "0%")),
+            relative=parse_percentage(margin.get("relative", "0%")),
+        ),
+        tolerance=None if tolerance is None else parse_percentage(tolerance),
+        base_rate=parse_percentage(guardrail["baseRate"]),
+    )
+
+
+def revision(template: Mapping[str, Any]) -> str:
+    """Return the hash by which a pod template is known: of all but what changes no container.
+
+    A template that differs only by the time of a restart, or by the label with which a
+    ReplicaSet finds its pods, is the same revision.
+    """
+    metadata = template.get("metadata", {})
+    labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k != "pod-template-hash"}
+    annotations = {
+        k: v for k, v in (metadata.get("annotations") or {}).items() if k != RESTARTED_AT
+    }
+    significant = [labels, annotations, template.get("spec", {})]
+    canonical = json.dumps(significant, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
