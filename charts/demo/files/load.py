@@ -21,7 +21,7 @@ SHOP_URL = os.environ["SHOP_URL"]
 RATE = float(os.environ["RATE"])
 SECONDS = float(os.environ["SECONDS"])
 CUSTOMERS = int(os.environ["CUSTOMERS"])
-PORT = 8080
+PORT = int(os.environ.get("PORT", "8080"))
 PATIENCE_SECONDS = 15.0
 
 

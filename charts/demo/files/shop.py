@@ -23,7 +23,7 @@ VERSION = os.environ["VERSION"]
 ERROR_RATE = float(os.environ["ERROR_RATE"])
 LEDGER_URL = os.environ["LEDGER_URL"]
 TOKEN_FILE = Path(os.environ["TOKEN_FILE"])
-PORT = 8080
+PORT = int(os.environ.get("PORT", "8080"))
 PRICE = 1
 PATIENCE_SECONDS = 8.0  # shorter than the customer's
 ATTEMPT_SECONDS = 2.0
@@ -52,7 +52,7 @@ async def order(request: web.Request) -> web.Response:
 
 def token() -> str:
     """Read the token anew each time: it is replaced while we run."""
-    return TOKEN_FILE.read_text()
+    return TOKEN_FILE.read_text().strip()
 
 
 async def pay(ledger: aiohttp.ClientSession, customer: str, order_id: str) -> tuple[int, str]:
@@ -67,7 +67,7 @@ async def pay(ledger: aiohttp.ClientSession, customer: str, order_id: str) -> tu
                     return HTTPStatus.OK, "paid"
                 if reply.status not in AGAIN:
                     return reply.status, body["code"]
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+        except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError):
             pass  # whether it was done is settled by the next attempt
         await asyncio.sleep(PAUSE_SECONDS)
 

@@ -24,7 +24,7 @@ AGAIN = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 def token() -> str:
     """Read the token anew each time: it is replaced while we run."""
-    return TOKEN_FILE.read_text()
+    return TOKEN_FILE.read_text().strip()
 
 
 async def call(
