@@ -72,10 +72,10 @@ class LocalCluster(Cluster):
             yield
 
     def _remove(self) -> None:
-        if (pid := self._supervisor()) is not None:
+        while (pid := self._supervisor()) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            _wait_for(lambda: self._supervisor() is None, "the end of the supervisor", 30)
+            _wait_for(lambda: self._supervisor() != pid, "the end of the supervisor", 30)  # noqa: B023 - waited for at once.
         if left := cgroups.sweep(self._layout.cgroup):
             raise ClusterError(f"these control groups could not be removed: {left}")
         _wait_for(lambda: not _link_exists(self._layout.link), "the end of the link", 10)
@@ -149,16 +149,9 @@ class LocalCluster(Cluster):
     def node_pid(self, node: str) -> int | None:
         """Return the host's number of a node's first process, or None if it is not up."""
         wanted = ["tests.support.cluster.node", str(self._layout.checkout), node]
-        for process in Path("/proc").iterdir():
-            if not process.name.isdigit():
-                continue
-            with contextlib.suppress(OSError):
-                arguments = (process / "cmdline").read_bytes().decode().split("\0")
-                if all(word in arguments for word in wanted) and "unshare" not in arguments:
-                    status = (process / "status").read_text()
-                    (spaces,) = [line for line in status.splitlines() if line.startswith("NSpid:")]
-                    if spaces.split()[-1] == "1":
-                        return int(process.name)
+        for pid, arguments in _processes():
+            if arguments[0] != "unshare" and all(word in arguments for word in wanted):
+                return pid
         return None
 
     def _make(self, programs: Path) -> None:
@@ -234,7 +227,6 @@ class LocalCluster(Cluster):
                 stderr=log,
                 start_new_session=True,
             )
-        (layout.folder / "supervisor").write_text(f"{process.pid} {_started(process.pid)}")
         _wait_for(ready.exists, "the supervisor", 30)
         child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
         _run(
@@ -246,12 +238,12 @@ class LocalCluster(Cluster):
         _run("ip", "link", "set", layout.link, "up")
 
     def _supervisor(self) -> int | None:
-        """Return the supervisor's number, or None if it is gone."""
-        record = self._layout.folder / "supervisor"
-        if not record.exists():
-            return None
-        pid, started = record.read_text().split()
-        return int(pid) if _started(int(pid)) == started else None
+        """Return the number of the process whose end is the end of the cluster, or None."""
+        wanted = ["tests.support.cluster.supervisor", str(self._layout.checkout)]
+        for pid, arguments in _processes():
+            if arguments[0] == "unshare" and all(word in arguments for word in wanted):
+                return pid
+        return None
 
     def _in_supervisor(self, *command: str) -> None:
         if (pid := self._supervisor()) is None:
@@ -312,13 +304,13 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _started(pid: int) -> str | None:
-    """Return when a process was started, which tells it from a later one of the same number."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return None
-    return None if words[0] == "Z" else words[19]
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """Yield every process of the machine, as the host counts them, with its arguments."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with contextlib.suppress(OSError):
+                if arguments := (process / "cmdline").read_bytes().decode().split("\0"):
+                    yield int(process.name), arguments
 
 
 def _link_exists(name: str) -> bool:
