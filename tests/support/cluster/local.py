@@ -75,7 +75,7 @@ class LocalCluster(Cluster):
         while (pid := self._supervisor()) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            _wait_for(lambda: self._supervisor() != pid, "the end of the supervisor", 30)  # noqa: B023 - waited for at once.
+            _wait_for(lambda: self._supervisor() != pid, "the end of the supervisor", 30)
         if left := cgroups.sweep(self._layout.cgroup):
             raise ClusterError(f"these control groups could not be removed: {left}")
         _wait_for(lambda: not _link_exists(self._layout.link), "the end of the link", 10)
