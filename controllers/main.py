@@ -15,13 +15,18 @@ import kopf
 from aiohttp import web
 
 import controllers.creditledger.handlers
-import controllers.process  # noqa: F401 - both register what they have with kopf.
+import controllers.process
+import controllers.shadowexperiment.handlers  # noqa: F401 - all register what they have with kopf.
 from shieldx.kube import Cluster, KubeError, UnreachableError
 from shieldx.lease import Lease
 
 logger = logging.getLogger(__name__)
 
-RESOURCES: Final = ("creditledgers.shieldx.io",)
+RESOURCES: Final = (
+    "creditledgers.shieldx.io",
+    "shadowexperiments.shieldx.io",
+    "experimentruns.shieldx.io",
+)
 LEASE_NAME: Final = "shieldx-operator"
 CRD: Final = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 POLL_SECONDS: Final = 2.0

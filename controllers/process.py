@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, Final
 
+import aiohttp
 import kopf
 
 from controllers.loop import Bells, Locks
@@ -32,8 +33,10 @@ async def open_process(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: An
     memo.locks = Locks()
     memo.work = asyncio.Semaphore(CONCURRENT_PASSES)
     memo.cluster = await Cluster.open()
+    memo.session = aiohttp.ClientSession()  # for the metrics of pods under experiment
 
 
 @kopf.on.cleanup()
 async def close_process(memo: kopf.Memo, **_: Any) -> None:
+    await memo.session.close()
     await memo.cluster.close()

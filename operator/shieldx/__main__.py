@@ -29,9 +29,19 @@ def shieldx() -> None:
 
 @app.command()
 def operator() -> None:
-    """Reconcile CreditLedgers; runs in the cluster, one active at a time."""
+    """Reconcile CreditLedgers and ShadowExperiments; runs in the cluster, one active at a time."""
     from controllers import main as program
     from shieldx.telemetry import configure_logging
+
+    configure_logging()
+    sys.exit(program.run(program.Options.from_environment()))
+
+
+@app.command()
+def webhook() -> None:
+    """Hold changed Deployments under experiment for their trial; runs in the cluster."""
+    from shieldx.telemetry import configure_logging
+    from shieldx.webhook import main as program
 
     configure_logging()
     sys.exit(program.run(program.Options.from_environment()))

@@ -1,0 +1,1 @@
+"""Admission: holds the rollout of a Deployment under experiment until its trial has decided."""
