@@ -109,6 +109,24 @@ async def test_what_lies_outside_the_prefixes_does_not_exist(
         assert (await ops.get(f"/v1/holds/{hold}")).body["state"] == "held"
 
 
+async def test_the_next_hold_of_another_cannot_be_committed_by_guessing_its_id(
+    till: Client, service: Service
+) -> None:
+    async with service.client("ops/all") as ops:
+        last = (await ops.post("/v1/holds", {"account": "bank/a", "amount": 5})).body["id"]
+        stem, _, number = last.rpartition("_")
+        path = f"/v1/holds/{stem}_{int(number) + 1}/commit"
+        body = {"account": "bank/a", "amount": 5}
+
+        ops.writer.write(ops.request("POST", "/v1/holds", body))
+        till.writer.write(till.request("POST", path, {}))
+        reserved, guessed = await ops.response(), await till.response()
+
+    assert reserved.status == 201
+    assert path == f"/v1/holds/{reserved.body['id']}/commit"
+    assert (guessed.status, guessed.code) == (404, "hold_not_found")
+
+
 async def test_within_its_prefixes_a_caller_moves_and_holds(till: Client) -> None:
     body = {"debit": "shop/a", "credit": "shop/b", "amount": 1}
     moved = await till.post("/v1/transfers", body)

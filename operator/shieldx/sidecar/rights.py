@@ -19,6 +19,7 @@ from shieldx.sidecar.auth import Caller, Scope
 
 ALL: Final = frozenset(Scope)
 DEFAULTS: Final = {"consume": frozenset({ops.REVENUE}), "refill": frozenset({ops.ISSUANCE})}
+UNKNOWN: Final = ""
 COUNTER_ACCOUNTS: Final = frozenset({ops.REVENUE, ops.ISSUANCE})
 
 
@@ -55,7 +56,7 @@ def parties_wanted(caller: Caller, operation: ops.Operation) -> str | None:
     if caller.prefixes is None and caller.may(Scope.ISSUE):
         return None
     match operation:
-        case ops.Commit() | ops.Void():
+        case ops.Commit() | ops.Void() | ops.Expire():
             return operation.hold
         case ops.Reverse():
             return operation.transfer
@@ -69,7 +70,7 @@ def judge(  # noqa: PLR0911 — one an operation
     """Return why the caller may not do this, or None.
 
     `parties` are the accounts of the hold or transfer that is wanted, debit side first; none if
-    it does not exist, which is then the ledger's to say.
+    it does not exist.
     """
     if caller.prefixes is None and caller.scopes >= ALL:
         return None
@@ -85,7 +86,7 @@ def judge(  # noqa: PLR0911 — one an operation
         case ops.Reserve():
             return _judge_sides(caller, operation.account, operation.to, DEFAULTS["consume"])
         case _:
-            return _judge_known(caller, operation, parties) if parties else None
+            return _judge_known(caller, operation, parties)
 
 
 def _scope(operation: ops.Operation) -> Scope:
@@ -119,8 +120,12 @@ def _judge_known(
     operation: ops.Reverse | ops.Commit | ops.Void | ops.Expire,
     parties: tuple[str, ...],
 ) -> Refusal | None:
-    seen = all(_sees(caller, account, COUNTER_ACCOUNTS) for account in parties)
-    debit, credit = parties
+    if parties_wanted(caller, operation) is None:
+        return None
+    # What was not there a moment ago may be there when the ledger decides, and be another's: so
+    # whoever has to be judged by the parties is refused without them.
+    debit, credit = parties or (UNKNOWN, UNKNOWN)
+    seen = bool(parties) and all(_sees(caller, one, COUNTER_ACCOUNTS) for one in parties)
     match operation:
         case ops.Reverse():
             return _judge_debit(caller, credit) if seen else hidden_transfer(operation.transfer)
