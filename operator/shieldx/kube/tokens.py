@@ -16,10 +16,9 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
-if TYPE_CHECKING:
-    from shieldx.kube.cluster import Identity
+from shieldx.kube.cluster import Identity
 
 AUDIENCE: Final = "shieldx"
 YES_SECONDS: Final = 60.0
@@ -36,14 +35,14 @@ class ReviewUnavailableError(Exception):
 class TokenReviewer(Protocol):
     """Who can tell whose token it is, or that it is nobody's."""
 
-    async def review_token(self, token: str, audience: str) -> "Identity | None": ...
+    async def review_token(self, token: str, audience: str) -> Identity | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
     """A remembered answer: whose token it was (None: not valid), and until when to believe it."""
 
-    identity: "Identity | None"
+    identity: Identity | None
     until: float
 
 
@@ -110,7 +109,7 @@ class TokenCache:
         self,
         answers: dict[bytes, Reviewed],
         digest: bytes,
-        identity: "Identity | None",
+        identity: Identity | None,
         seconds: float,
     ) -> Reviewed:
         reviewed = Reviewed(identity, self._monotonic() + seconds)

@@ -10,13 +10,11 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
+from shieldx.kube.cluster import Identity
 from shieldx.kube.tokens import ReviewUnavailableError, TokenCache
 from shieldx.sidecar.exchange import Exchange
-
-if TYPE_CHECKING:
-    from shieldx.kube.cluster import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +108,7 @@ class ServiceAccounts:
             return
         self._admit(exchange, reviewed.identity, then)
 
-    def _admit(self, exchange: Exchange, identity: "Identity | None", then: Then) -> None:
+    def _admit(self, exchange: Exchange, identity: Identity | None, then: Then) -> None:
         if identity is None:
             _unauthenticated(exchange, "The token is not valid for audience shieldx, or expired.")
             return

@@ -17,6 +17,7 @@ from typing import Final
 
 import uvloop
 
+from shieldx.kube.token_reviews import ClusterReviewer
 from shieldx.kube.tokens import TokenCache
 from shieldx.ledger.dsn import DsnError, read_dsn
 from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres
@@ -90,9 +91,6 @@ async def _embedded(options: EmbeddedOptions) -> int:
 
 
 async def _deployed(options: Options) -> int:
-    # The Kubernetes client is of no use to a laptop and costs 30 MiB.
-    from shieldx.kube.token_reviews import ClusterReviewer  # noqa: PLC0415
-
     stopped = _stop_signals()
     config = load(options.config)
     reviewer = ClusterReviewer()
