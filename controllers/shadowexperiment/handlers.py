@@ -6,28 +6,25 @@ from typing import Any, Final
 import kopf
 
 from controllers.loop import reconcile_forever
-from controllers.shadowexperiment.act import act
 from controllers.shadowexperiment.act import release as release_target
-from controllers.shadowexperiment.evidence import Evidence
-from controllers.shadowexperiment.facts import Situation
 from controllers.shadowexperiment.manifests import Names
-from controllers.shadowexperiment.observe import observe
-from controllers.shadowexperiment.plan import Plan, plan
+from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.progress import Progress
-from controllers.shadowexperiment.status import status
-from shieldx.kube import Cluster, ConflictError
+from controllers.shadowexperiment.trial import Trial
+from shieldx.kube import ConflictError
 from shieldx.resources.shadowexperiment import (
-    API_VERSION,
     CHALLENGER_LABEL,
     EXPERIMENT_LABEL,
     ShadowExperimentSpec,
 )
 from shieldx.resources.shadowexperiment import KIND as RESOURCE_KIND
 from shieldx.signals.pods import PodsSource
+from shieldx.signals.readings import MetricSource
 
 KIND: Final = "shadowexperiments.shieldx.io"
-GONE: Final = timedelta(hours=1)
 AGAIN: Final = timedelta(milliseconds=200)
+BAD: Final = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.INVALID})
+LONGEST_EVENT: Final = 1000
 
 
 def being_deleted(meta: kopf.Meta, **_: Any) -> bool:
@@ -70,13 +67,21 @@ async def reconcile(
     stopped: kopf.DaemonStopped,
     **_: Any,
 ) -> None:
-    key, trial = ("experiment", namespace, name), Trial(memo)
+    key = ("experiment", namespace, name)
+
+    def source(spec: ShadowExperimentSpec) -> MetricSource:
+        return PodsSource(memo.session, port=spec.metrics_port, path=spec.metrics_path)
+
+    trial = Trial(memo.cluster, source, lambda: datetime.now(UTC))
 
     async def once() -> timedelta:
         try:
-            return await trial.once(str(namespace), name, body)
+            done = await trial.once(str(namespace), name)
         except ConflictError:
             return AGAIN  # It has changed since it was read: look again, decide again.
+        if done.moved:
+            _announce(body, done.after)
+        return done.check_again
 
     with memo.bells.listening(key) as bell:
         await reconcile_forever(
@@ -84,53 +89,14 @@ async def reconcile(
         )
 
 
-class Trial:
-    """One experiment's passes, and what this process has measured of it."""
-
-    def __init__(self, memo: kopf.Memo) -> None:
-        self._cluster: Cluster = memo.cluster
-        self._memo = memo
-        self._started = datetime.now(UTC)
-        self._evidence: Evidence | None = None
-
-    async def once(self, namespace: str, name: str, body: kopf.Body) -> timedelta:
-        """Look, judge, decide, write; return when to look again."""
-        live = await self._cluster.get(API_VERSION, RESOURCE_KIND, namespace, name)
-        if live is None or "deletionTimestamp" in live["metadata"]:
-            return GONE
-        spec = ShadowExperimentSpec.parse(live["spec"])
-        names = Names(namespace, name, spec.target)
-        before = Progress.parse(live.get("status", {}))
-        evidence = self._evidence_for(spec)
-        look = await observe(self._cluster, names, spec, live, datetime.now(UTC))
-        now = datetime.now(UTC)
-        await evidence.gather(before.phase, look.champion, look.challenger, now)
-        judgment = evidence.judge(spec, before, now, started=self._started)
-        situation = Situation(names, spec, look.observed, before, judgment, now)
-        todo = plan(situation)
-        await act(self._cluster, names, look.observed, todo, status(situation, todo))
-        _announce(body, before, todo)
-        until_scrape = evidence.next_at(datetime.now(UTC)) - datetime.now(UTC)
-        return max(min(todo.check_again, until_scrape), timedelta(0))
-
-    def _evidence_for(self, spec: ShadowExperimentSpec) -> Evidence:
-        if self._evidence is None or not self._evidence.answers(spec):
-            source = PodsSource(self._memo.session, port=spec.metrics_port, path=spec.metrics_path)
-            self._evidence = Evidence(spec, source)
-        return self._evidence
-
-
-def _announce(body: kopf.Body, before: Progress, todo: Plan) -> None:
-    """Post an event for a transition, and for nothing else."""
-    after = todo.progress
-    if todo.finding is not None and (after.phase, after.step) != (before.phase, before.step):
-        bad = after.phase in {"RollingBack", "RolledBack", "Invalid"}
-        kopf.event(
-            body,
-            type="Warning" if bad else "Normal",
-            reason=str(after.phase),
-            message=after.decision[:1000],
-        )
+def _announce(body: kopf.Body, after: Progress) -> None:
+    """Post an event: for a transition, and for nothing else."""
+    kopf.event(
+        body,
+        type="Warning" if after.phase in BAD else "Normal",
+        reason=str(after.phase),
+        message=after.decision[:LONGEST_EVENT],
+    )
 
 
 @kopf.on.delete(KIND, when=being_deleted)

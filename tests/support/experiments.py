@@ -1,0 +1,192 @@
+"""An experiment over a shop in memory: versions with known error shares, and a clock of its own."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from controllers.shadowexperiment.trial import Pass, Trial
+from shieldx.kube import Cluster, ConflictError
+from shieldx.resources.shadowexperiment import ShadowExperimentSpec
+from shieldx.signals.readings import Counter, Pod, PodReadings, Reading, Scrape
+from tests.support.fake_cluster import FakeCluster, Json, Killed
+
+NAMESPACE, NAME, TARGET = "shop", "trial", "shop"
+# Of 10,000 requests a pod and second this many are bad, by image.
+BAD: Mapping[str, int] = {"v1": 50, "v2": 50, "bad": 900, "v3": 50}
+SPEC: Json = {
+    "target": {"kind": "Deployment", "name": TARGET},
+    "traffic": {"service": TARGET, "replicas": {"maxChallengerReplicas": 50}},
+    "strategy": {
+        "steps": [{"weight": 25, "for": "30s"}, {"weight": 50, "for": "30s"}],
+        "warmUp": "10s",
+        "requestTimeout": "10s",
+    },
+    "metrics": {
+        "source": {"pods": {"port": 8080, "path": "/metrics"}},
+        "guardrails": [
+            {
+                "name": "errors",
+                "counter": "http_requests_total",
+                "bad": 'code=~"5.."',
+                "margin": {"absolute": "1%"},
+                "baseRate": "1%",
+            }
+        ],
+    },
+    "decision": {
+        "rollbackRisk": "1%",
+        "promotionRisk": "1%",
+        "bucket": "10s",
+        "minDuration": "1m",
+    },
+    "promotion": {"policy": "automatic"},
+    "paused": False,
+}
+
+
+def template(image: str) -> Json:
+    return {
+        "metadata": {"labels": {"app": TARGET}},
+        "spec": {"containers": [{"name": "shop", "image": image}]},
+    }
+
+
+class Traffic:
+    """Counters that grow with the time that a pod has lived, as its version errs."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    async def scrape(
+        self, counters: Sequence[Counter], champion: Sequence[Pod], challenger: Sequence[Pod]
+    ) -> Scrape:
+        return Scrape(
+            champion={pod.uid: self._read(pod, counters) for pod in champion},
+            challenger={pod.uid: self._read(pod, counters) for pod in challenger},
+        )
+
+    def _read(self, pod: Pod, counters: Sequence[Counter]) -> PodReadings:
+        seconds = int(self._world.now.timestamp() - pod.started_at)
+        reading = Reading(100 * seconds, BAD[pod.ip] * seconds // 100)
+        return PodReadings(pod, {counter.name: reading for counter in counters})
+
+
+class World:
+    """A cluster with the shop, its Service and an experiment, and an operator that may die."""
+
+    def __init__(self, spec: Json | None = None, *, experiment: bool = True) -> None:
+        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        self.cluster = FakeCluster(lambda: self.now)
+        self.replicas_seen: list[int] = []
+        self.phases_seen: list[str] = []
+        self.deaths = 0
+        self.cluster.put(
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": TARGET},
+                "spec": {
+                    "replicas": 3,
+                    "progressDeadlineSeconds": 120,
+                    "selector": {"matchLabels": {"app": TARGET}},
+                    "template": template("v1"),
+                },
+            }
+        )
+        self.cluster.put(
+            {
+                "kind": "Service",
+                "metadata": {"name": TARGET},
+                "spec": {"selector": {"app": TARGET}},
+            }
+        )
+        self.cluster.settle()
+        if experiment:
+            self.cluster.put(
+                {
+                    "kind": "ShadowExperiment",
+                    "metadata": {"name": NAME},
+                    "spec": copy.deepcopy(spec or SPEC),
+                }
+            )
+        self.trial = self._operator()
+
+    @property
+    def experiment(self) -> Json:
+        return self.cluster.objects["ShadowExperiment", NAME]
+
+    @property
+    def status(self) -> Json:
+        return cast("Json", self.experiment.get("status", {}))
+
+    @property
+    def phase(self) -> str:
+        return str(self.status.get("phase"))
+
+    @property
+    def target(self) -> Json:
+        return self.cluster.objects["Deployment", TARGET]
+
+    @property
+    def challenger(self) -> Json | None:
+        return self.cluster.objects.get(("Deployment", f"{TARGET}-challenger"))
+
+    @property
+    def runs(self) -> list[Json]:
+        return [o for (kind, _), o in self.cluster.objects.items() if kind == "ExperimentRun"]
+
+    @property
+    def serving(self) -> set[str]:
+        """The images that the target's own pods run."""
+        return {pod["spec"]["containers"][0]["image"] for pod in self.cluster.pods(TARGET)}
+
+    async def step(self) -> None:
+        """Let one pass happen, and then the time that it asked for."""
+        pause = timedelta(seconds=0.2)
+        try:
+            done: Pass = await self.trial.once(NAMESPACE, NAME)
+            pause = max(done.check_again, pause)
+        except ConflictError:
+            pass
+        except Killed:
+            self.deaths += 1
+            self.trial = self._operator()
+        self._note()
+        self.cluster.settle()
+        self.now += pause
+
+    async def until(self, *phases: str, passes: int = 400) -> None:
+        """Go on until the experiment is in one of `phases`."""
+        for _ in range(passes):
+            await self.step()
+            if self.phase in phases:
+                return
+        raise AssertionError(f"still {self.phase}: {self.status.get('decision')}")
+
+    async def rest(self, passes: int = 12) -> None:
+        """Let the operator look a few more times."""
+        for _ in range(passes):
+            await self.step()
+
+    def release(self, image: str) -> None:
+        self.cluster.change(TARGET, template(image))
+
+    def edit(self, **changes: Any) -> None:
+        """Change the experiment's spec as a person would."""
+        live = copy.deepcopy(self.experiment)
+        live["spec"] |= changes
+        self.cluster.put(live)
+
+    def _note(self) -> None:
+        replicas = self.challenger["spec"]["replicas"] if self.challenger else 0
+        if not self.replicas_seen or self.replicas_seen[-1] != replicas:
+            self.replicas_seen.append(replicas)
+        if not self.phases_seen or self.phases_seen[-1] != self.phase:
+            self.phases_seen.append(self.phase)
+
+    def _operator(self) -> Trial:
+        def source(_: ShadowExperimentSpec) -> Traffic:
+            return Traffic(self)
+
+        return Trial(cast("Cluster", self.cluster), source, lambda: self.now)
