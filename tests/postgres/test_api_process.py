@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -40,14 +39,6 @@ async def service(dsn: str) -> AsyncIterator[Service]:
         async with service.client() as client:
             await client.account("a", CREDITS)
         yield service
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

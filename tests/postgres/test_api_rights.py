@@ -1,13 +1,17 @@
 """Callers with tokens: what they may do, what exists for them, and when nobody is let in."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from shieldx.sidecar.config import Config
-from tests.support.api import Client, Service
+from shieldx.sidecar.main import Options, serve
+from tests.support.api import Client, Reviewer, Service
 
 pytestmark = pytest.mark.postgres
 
@@ -219,3 +223,32 @@ async def test_holds_get_the_configured_timeouts(dsn: str) -> None:
         too_long = {"account": "a", "amount": 1, "timeout_seconds": 11}
         assert (await ops.post("/v1/holds", too_long)).code == "invalid_timeout_seconds"
         assert (await ops.post("/v1/holds", {"account": "a", "amount": 1})).status == 201
+
+
+async def test_changed_rights_are_in_force_without_a_restart(
+    dsn: str, tmp_path: Path, free_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"ledger": "test/credits"}')
+    (tmp_path / "dsn").write_text(dsn)
+    stopped = asyncio.Event()
+    options = Options(tmp_path / "dsn", path, "127.0.0.1", free_port, drain_seconds=0)
+    serving = asyncio.create_task(serve(options, Reviewer(), stopped))
+    async with asyncio.timeout(30):
+        while "ShieldX ledger on" not in capsys.readouterr().out:  # noqa: ASYNC110 — a text
+            await asyncio.sleep(0.05)
+    async with Client(free_port, "ops/all") as ops:
+        assert (await ops.post("/v1/accounts", {"id": "a"})).status == 403
+        path.write_text(
+            json.dumps({**CONFIG, "holds": {"defaultTimeoutSeconds": 7, "maxTimeoutSeconds": 9}})
+        )
+        async with asyncio.timeout(30):
+            while (await ops.get("/v1/accounts/a/balance")).status == 403:  # noqa: ASYNC110 — a file
+                await asyncio.sleep(0.1)
+
+        await ops.account("a", 5)
+        too_long = {"account": "a", "amount": 1, "timeout_seconds": 10}
+        assert (await ops.post("/v1/holds", too_long)).code == "invalid_timeout_seconds"
+        assert (await ops.post("/v1/holds", {"account": "a", "amount": 1})).status == 201
+    stopped.set()
+    assert await serving == 0

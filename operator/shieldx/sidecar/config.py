@@ -90,29 +90,33 @@ def parse(text: bytes) -> Config:
     return config
 
 
-def load(path: Path) -> Config:
-    """Read and parse the file, or say what is wrong with it."""
+def load(path: Path) -> tuple[Config, bytes]:
+    """Read and parse the file, or say what is wrong with it; return its text as well."""
     try:
-        return parse(path.read_bytes())
+        text = path.read_bytes()
+        return parse(text), text
     except (OSError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
 async def follow(
-    path: Path, changed: Callable[[Config], None], *, every_seconds: float = POLL_SECONDS
+    path: Path,
+    seen: bytes,
+    changed: Callable[[Config], None],
+    *,
+    every_seconds: float = POLL_SECONDS,
 ) -> None:
-    """Call `changed` whenever the mounted file has a new content that parses."""
-    seen: bytes | None = None
+    """Call `changed` whenever the mounted file has a content other than `seen` that parses."""
     while True:
+        await asyncio.sleep(every_seconds)
         try:
             text = await asyncio.to_thread(path.read_bytes)
         except OSError as error:
             logger.warning("The configuration cannot be read, the last one stays: %s", error)
-        else:
-            if seen is not None and text != seen:
-                _offer(text, changed)
+            continue
+        if text != seen:
             seen = text
-        await asyncio.sleep(every_seconds)
+            _offer(text, changed)
 
 
 def _offer(text: bytes, changed: Callable[[Config], None]) -> None:

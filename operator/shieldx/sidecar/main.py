@@ -18,7 +18,7 @@ from typing import Final
 import uvloop
 
 from shieldx.kube.token_reviews import ClusterReviewer
-from shieldx.kube.tokens import TokenCache
+from shieldx.kube.tokens import TokenCache, TokenReviewer
 from shieldx.ledger.dsn import DsnError, read_dsn
 from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres
 from shieldx.ledger.ledger import Ledger
@@ -92,8 +92,16 @@ async def _embedded(options: EmbeddedOptions) -> int:
 
 async def _deployed(options: Options) -> int:
     stopped = _stop_signals()
-    config = load(options.config)
     reviewer = ClusterReviewer()
+    try:
+        return await serve(options, reviewer, stopped)
+    finally:
+        await reviewer.close()
+
+
+async def serve(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event) -> int:
+    """Serve one ledger shard until `stopped`, following its mounted configuration."""
+    config, text = load(options.config)
     accounts = ServiceAccounts(TokenCache(reviewer), config.policy())
     process = Process(read_dsn(options.dsn_file), config, accounts)
 
@@ -101,7 +109,7 @@ async def _deployed(options: Options) -> int:
         accounts.policy = new.policy()
         process.api.writes.holds = new.holds
 
-    following = asyncio.create_task(follow(options.config, changed))
+    following = asyncio.create_task(follow(options.config, text, changed))
     try:
         return await process.serve(
             stopped,
@@ -112,7 +120,6 @@ async def _deployed(options: Options) -> int:
         )
     finally:
         following.cancel()
-        await reviewer.close()
 
 
 class Process:

@@ -85,9 +85,9 @@ async def test_a_changed_file_is_reloaded_and_a_broken_one_is_not(tmp_path: Path
     path = tmp_path / "config.json"
     changes: asyncio.Queue[Config] = asyncio.Queue()
     path.write_bytes(encoded())
-    following = asyncio.create_task(follow(path, changes.put_nowait, every_seconds=0.01))
+    _, text = load(path)
+    following = asyncio.create_task(follow(path, text, changes.put_nowait, every_seconds=0.01))
 
-    await asyncio.sleep(0.1)
     path.write_bytes(b"{")
     await asyncio.sleep(0.1)
     path.write_bytes(encoded(shard="s1"))
