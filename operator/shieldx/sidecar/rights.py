@@ -18,9 +18,7 @@ from shieldx.ledger import operations as ops
 from shieldx.sidecar.auth import Caller, Scope
 
 ALL: Final = frozenset(Scope)
-DEFAULTS: Final = {"consume": frozenset({ops.REVENUE}), "refill": frozenset({ops.ISSUANCE})}
 UNKNOWN: Final = ""
-COUNTER_ACCOUNTS: Final = frozenset({ops.REVENUE, ops.ISSUANCE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def judge(  # noqa: PLR0911 — one an operation
         case ops.Transfer():
             return _judge_transfer(caller, operation)
         case ops.Reserve():
-            return _judge_sides(caller, operation.account, operation.to, DEFAULTS["consume"])
+            return _judge_payment(caller, operation.account, operation.to)
         case _:
             return _judge_known(caller, operation, parties)
 
@@ -111,8 +109,24 @@ def _judge_change(caller: Caller, operation: ops.ChangeAccount) -> Refusal | Non
 
 
 def _judge_transfer(caller: Caller, operation: ops.Transfer) -> Refusal | None:
-    default = DEFAULTS.get(operation.kind, frozenset())
-    return _judge_sides(caller, operation.debit, operation.credit, default)
+    debit, credit = operation.debit, operation.credit
+    match operation.kind:
+        case "consume":
+            return _judge_payment(caller, debit, credit)
+        case "refill" if debit == ops.ISSUANCE:
+            return None if caller.sees(credit) else hidden_account(credit)
+        case _:
+            hidden = next((one for one in (debit, credit) if not caller.sees(one)), None)
+            return _judge_debit(caller, debit) if hidden is None else hidden_account(hidden)
+
+
+def _judge_payment(caller: Caller, debit: str, credit: str) -> Refusal | None:
+    """Judge what debits an account for another, or for the default one."""
+    if not caller.sees(debit):
+        return hidden_account(debit)
+    if credit != ops.REVENUE and not caller.sees(credit):
+        return hidden_account(credit)
+    return _judge_debit(caller, debit)
 
 
 def _judge_known(
@@ -120,38 +134,32 @@ def _judge_known(
     operation: ops.Reverse | ops.Commit | ops.Void | ops.Expire,
     parties: tuple[str, ...],
 ) -> Refusal | None:
+    """Judge by the accounts of a hold or transfer.
+
+    What was not there a moment ago may be there when the ledger decides, and be another's: so
+    whoever has to be judged by the parties is refused without them.
+    """
     if parties_wanted(caller, operation) is None:
         return None
-    # What was not there a moment ago may be there when the ledger decides, and be another's: so
-    # whoever has to be judged by the parties is refused without them.
     debit, credit = parties or (UNKNOWN, UNKNOWN)
-    seen = bool(parties) and all(_sees(caller, one, COUNTER_ACCOUNTS) for one in parties)
     match operation:
-        case ops.Reverse():
-            return _judge_debit(caller, credit) if seen else hidden_transfer(operation.transfer)
-        case ops.Commit():
-            return _judge_debit(caller, debit) if seen else hidden_hold(operation.hold)
-        case ops.Void() | ops.Expire():
-            return None if seen else hidden_hold(operation.hold)
-
-
-def _judge_sides(
-    caller: Caller, debit: str, credit: str, defaults: frozenset[str]
-) -> Refusal | None:
-    for account in (debit, credit):
-        if not _sees(caller, account, defaults):
-            return hidden_account(account)
-    return _judge_debit(caller, debit)
+        case ops.Reverse(transfer=transfer):
+            sees_debit = debit == ops.ISSUANCE or caller.sees(debit)
+            sees_credit = credit == ops.REVENUE or caller.sees(credit)
+            if not parties or not (sees_debit and sees_credit):
+                return hidden_transfer(transfer)
+            return _judge_debit(caller, credit)
+        case ops.Commit(hold=hold) | ops.Void(hold=hold) | ops.Expire(hold=hold):
+            refusal = _judge_payment(caller, debit, credit)
+            if not parties or (refusal is not None and refusal.code == "account_not_found"):
+                return hidden_hold(hold)
+            return refusal
 
 
 def _judge_debit(caller: Caller, debit: str) -> Refusal | None:
     if debit.startswith(ops.SYSTEM_PREFIX) and not caller.may(Scope.ISSUE):
         return missing_scope(Scope.ISSUE)
     return None
-
-
-def _sees(caller: Caller, account: str, defaults: frozenset[str]) -> bool:
-    return account in defaults or caller.sees(account)
 
 
 def visible(caller: Caller, body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ def caller(*scopes: Scope, prefixes: tuple[str, ...] | None = None) -> Caller:
 WRITER = caller(Scope.WRITE)
 SHOPKEEPER = caller(Scope.WRITE, prefixes=SHOP)
 ISSUER = caller(Scope.ISSUE, prefixes=SHOP)
+SHOPMINT = caller(Scope.WRITE, Scope.ISSUE, prefixes=SHOP)
 MINT = caller(Scope.WRITE, Scope.ISSUE)
 ADMIN = caller(Scope.WRITE, Scope.ADMIN)
 READER = caller(Scope.READ)
@@ -57,6 +58,10 @@ OVERDRAFT = ops.OpenAccount(id="shop/a", floor=-5)
         (WRITER, transfer(ops.REVENUE, "shop/a", "consume"), "missing_scope"),
         (WRITER, transfer("shop/a", ops.REVENUE), None),
         (MINT, transfer(ops.REVENUE, "shop/a"), None),
+        (SHOPMINT, transfer(ops.REVENUE, "shop/a", "consume"), "account_not_found"),
+        (SHOPMINT, transfer("shop/a", ops.ISSUANCE, "refill"), "account_not_found"),
+        (SHOPMINT, transfer(ops.REVENUE, "shop/a", "refill"), "account_not_found"),
+        (SHOPMINT, hold(ops.REVENUE, "shop/a"), "account_not_found"),
         (SHOPKEEPER, hold("shop/a"), None),
         (SHOPKEEPER, hold("shop/a", "bank/b"), "account_not_found"),
         (SHOPKEEPER, hold("bank/a"), "account_not_found"),
@@ -101,7 +106,11 @@ COMMIT, VOID, REVERSE = ops.Commit(hold="h"), ops.Void(hold="h"), ops.Reverse(tr
         (SHOPKEEPER, VOID, ("shop/a", ops.REVENUE), None),
         (SHOPKEEPER, VOID, ("bank/a", ops.REVENUE), "hold_not_found"),
         (WRITER, COMMIT, (ops.REVENUE, "shop/a"), "missing_scope"),
-        (WRITER, VOID, (ops.REVENUE, "shop/a"), None),
+        (WRITER, VOID, (ops.REVENUE, "shop/a"), "missing_scope"),
+        (SHOPMINT, COMMIT, (ops.REVENUE, "shop/a"), "hold_not_found"),
+        (SHOPMINT, COMMIT, ("shop/a", ops.ISSUANCE), "hold_not_found"),
+        (SHOPMINT, REVERSE, ("shop/a", ops.REVENUE), None),
+        (SHOPMINT, REVERSE, (ops.REVENUE, "shop/a"), "transfer_not_found"),
         (MINT, COMMIT, (ops.REVENUE, "shop/a"), None),
         (SHOPKEEPER, REVERSE, ("shop/a", "shop/b"), None),
         (SHOPKEEPER, REVERSE, ("shop/a", "bank/b"), "transfer_not_found"),
