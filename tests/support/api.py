@@ -88,7 +88,7 @@ class Client:
         return await self.response()
 
     async def response(self) -> Response:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.strip().split("\r\n")
             pairs = (line.split(": ", 1) for line in lines)
