@@ -2,7 +2,8 @@
 
 Deltas are taken from raw counters of each pod, never from rates, which extrapolate. A bucket
 exists only if its beginning and its end were both seen: after a restart of the operator, or a
-late round, the buckets in between are skipped, not guessed.
+late round, the buckets in between are skipped, not guessed. Nor is an arm judged by a part of it:
+a ready pod that could not be read may be the one that fails.
 """
 
 import math
@@ -15,6 +16,8 @@ from shieldx.signals.readings import Pod, PodReadings, Problem, Reading, Scrape,
 
 # A round that begins later than this share of a bucket after its boundary is none.
 _LATE: Final = 0.25
+# Kubernetes gives the start of a container in whole seconds.
+_START_PRECISION: Final = 1.0
 # Without a closed bucket for so many lengths, what is known is old.
 _STALE_BUCKETS: Final = 3.0
 
@@ -197,13 +200,13 @@ def _arm(
     missed: Sequence[Problem],
 ) -> tuple[EvidenceState, EvidenceReason, str] | None:
     """Return why an arm has no counts, or None if it has."""
-    if _sum(counted)[0] > 0:
-        return None
     if not pods:
         return EvidenceState.INSUFFICIENT, EvidenceReason.NO_PODS, f"the {arm} has no pod"
-    if not counted and missed:
+    if missed:
         reason = EvidenceReason(missed[0].trouble)
         return EvidenceState.PROVIDER_ERROR, reason, missed[0].message
+    if _sum(counted)[0] > 0:
+        return None
     return EvidenceState.INSUFFICIENT, EvidenceReason.NO_TRAFFIC, f"the {arm} got no request"
 
 
@@ -217,33 +220,64 @@ def _deltas(
     counts: dict[str, tuple[float, float]] = {}
     problems: list[Problem] = []
     for uid, now in after.items():
-        value = now.readings[name]
-        if isinstance(value, Problem):
-            problems.append(value)
-            continue
-        earlier = before.get(uid)
-        if earlier is None:
-            if now.pod.started_at >= start:  # New in this window: all that it counted is of it.
-                counts[uid] = (value.total, value.bad)
-            continue
-        past = earlier.readings[name]
-        if isinstance(past, Problem):
-            problems.append(past)
-            continue
-        counts[uid] = _delta(past, value, reset=_restarted(earlier.pod, now.pod))
+        delta = _pod_delta(name, start, before.get(uid), now)
+        if isinstance(delta, Problem):
+            problems.append(delta)
+        elif delta is not None:
+            counts[uid] = delta
+    if counts:  # What others of the arm have counted, a pod without that series has not yet.
+        problems = [each for each in problems if each.trouble is not Trouble.NO_SERIES]
     return counts, problems
 
 
-def _delta(past: Reading, value: Reading, *, reset: bool) -> tuple[float, float]:
-    """Return what was counted between two readings; after a reset, all that is there."""
-    total, bad = value.total - past.total, value.bad - past.bad
-    if reset or total < 0 or bad < 0 or bad > total:
+def _pod_delta(
+    name: str, start: float, before: PodReadings | None, now: PodReadings
+) -> tuple[float, float] | Problem | None:
+    """Return what a pod counted in the window, why that is unknown, or None if it is left out."""
+    value = now.readings[name]
+    past = None if before is None else before.readings[name]
+    new = now.pod.started_at >= start
+    if isinstance(value, Problem):
+        if value.trouble is Trouble.NO_SERIES and isinstance(past, Reading) and not new:
+            return Problem(Trouble.MALFORMED, f"{value.message} any more")
+        return _unless_unused(value, now.pod)
+    # In a new pod, and in one that answered without this series, all is of this window.
+    if new or (isinstance(past, Problem) and past.trouble is Trouble.NO_SERIES):
         return value.total, value.bad
+    if before is None or past is None:
+        return None
+    if isinstance(past, Problem):
+        return _unless_unused(past, before.pod)
+    reset = _restarted(before.pod, now.pod, start) or value.total < past.total
+    return _delta(past, value, now.pod, reset=reset)
+
+
+def _unless_unused(problem: Problem, pod: Pod) -> Problem | None:
+    """Return the problem, unless the pod is not ready: it gets no requests and need not answer."""
+    unused = problem.trouble is Trouble.NOT_SCRAPED and not pod.ready
+    return None if unused else problem
+
+
+def _delta(
+    past: Reading, value: Reading, pod: Pod, *, reset: bool
+) -> tuple[float, float] | Problem:
+    """Return what was counted between two readings; after a reset, all that is there."""
+    if reset:
+        return value.total, value.bad
+    total, bad = value.total - past.total, value.bad - past.bad
+    if not 0 <= bad <= total:
+        return Problem(
+            Trouble.MALFORMED,
+            f"pod {pod.name}: {bad:.0f} more bad of {total:.0f} more requests cannot be;"
+            " a series has gone or went backwards",
+        )
     return total, bad
 
 
-def _restarted(past: Pod, now: Pod) -> bool:
-    return now.restarts > past.restarts or now.started_at > past.started_at
+def _restarted(past: Pod, now: Pod, start: float) -> bool:
+    """Whether a container started anew since; the news of an older restart may come late."""
+    changed = now.restarts > past.restarts or now.started_at > past.started_at
+    return changed and now.started_at > start - _START_PRECISION
 
 
 def _restarts(

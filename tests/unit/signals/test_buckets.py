@@ -80,13 +80,73 @@ def test_a_pod_that_has_gone_is_left_out() -> None:
     assert challenger(before, seen(stays, Reading(3, 1))) == (80, 1, 3, 1)
 
 
-def test_one_silent_pod_of_two_is_left_out() -> None:
-    talks, mute = pod("talks"), pod("mute")
-    silence = Problem(Trouble.NOT_SCRAPED, "no answer")
-    before = {**seen(talks, Reading(0, 0)), **seen(mute, Reading(0, 0))}
+SILENCE = Problem(Trouble.NOT_SCRAPED, "no answer")
+NO_SERIES = Problem(Trouble.NO_SERIES, "no such counter")
 
-    after = {**seen(talks, Reading(4, 1)), **seen(mute, silence)}
-    assert challenger(before, after) == (80, 1, 4, 1)
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_arm_is_not_judged_without_a_ready_pod_that_kept_silent(when: str) -> None:
+    talks, mute = pod("talks"), pod("mute")
+    heard = {**seen(talks, Reading(0, 0)), **seen(mute, Reading(0, 0))}
+    missed = {**seen(talks, Reading(4, 1)), **seen(mute, SILENCE)}
+    before, after = (missed, heard) if when == "before" else (heard, missed)
+
+    closed = bucket(Scrape(CHAMPION_BEFORE, before), Scrape(CHAMPION_AFTER, after))
+
+    assert (closed.state, closed.reason) == (
+        EvidenceState.PROVIDER_ERROR,
+        EvidenceReason.NOT_SCRAPED,
+    )
+    assert closed.metrics["errors"].counts is None
+
+
+def test_a_silent_pod_that_is_not_ready_is_left_out() -> None:
+    talks, starts = pod("talks"), replace(pod("starts"), ready=False)
+    before = {**seen(talks, Reading(0, 0)), **seen(starts, SILENCE)}
+
+    assert challenger(before, {**seen(talks, Reading(4, 1)), **seen(starts, SILENCE)}) == (
+        80,
+        1,
+        4,
+        1,
+    )
+    up = {**seen(talks, Reading(4, 1)), **seen(replace(starts, ready=True), Reading(9, 9))}
+    assert challenger(before, up) == (80, 1, 4, 1)
+
+
+def test_a_series_that_appears_has_counted_from_zero() -> None:
+    new = pod("new")
+
+    assert challenger(seen(new, NO_SERIES), seen(new, Reading(6, 2))) == (80, 1, 6, 2)
+
+
+def test_a_pod_without_the_series_has_not_counted_where_others_have() -> None:
+    busy, idle = pod("busy"), pod("idle")
+    before = {**seen(busy, Reading(0, 0)), **seen(idle, NO_SERIES)}
+
+    after = {**seen(busy, Reading(6, 2)), **seen(idle, NO_SERIES)}
+    assert challenger(before, after) == (80, 1, 6, 2)
+
+
+@pytest.mark.parametrize("after", [Reading(1020, 3), Reading(1003, 95), NO_SERIES])
+def test_a_series_that_vanishes_or_runs_backwards_is_an_error_and_no_value(
+    after: Reading | Problem,
+) -> None:
+    new = pod("new")
+
+    closed = bucket(
+        Scrape(CHAMPION_BEFORE, seen(new, Reading(1000, 90))),
+        Scrape(CHAMPION_AFTER, seen(new, after)),
+    )
+
+    assert (closed.state, closed.reason) == (EvidenceState.PROVIDER_ERROR, EvidenceReason.MALFORMED)
+    assert closed.metrics["errors"].counts is None
+
+
+def test_a_restart_that_is_heard_of_late_does_not_count_twice() -> None:
+    before, after = pod("new"), pod("new", started_at=START - 5, restarts=1)
+
+    assert challenger(seen(before, Reading(5, 1)), seen(after, Reading(25, 4))) == (80, 1, 20, 3)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +166,8 @@ def test_one_silent_pod_of_two_is_left_out() -> None:
             EvidenceReason.NOT_SCRAPED,
         ),
         (
-            seen(OLD, Reading(5, 1)),
-            seen(OLD, Problem(Trouble.NO_SERIES, "none")),
+            seen(OLD, NO_SERIES),
+            seen(OLD, NO_SERIES),
             EvidenceState.PROVIDER_ERROR,
             EvidenceReason.NO_SERIES,
         ),
