@@ -14,10 +14,10 @@ def changes(before: Json, after: Json) -> list[str]:
         lines.append(f"[bold]{after.get('phase')}[/bold]")
     if weight(after) != weight(before) and weight(after):
         lines.append(weight(after))
-    if evidence(after) != evidence(before) and evidence(after):
-        lines.append(evidence(after))
     if after.get("decision") != before.get("decision") and after.get("decision"):
-        lines.append(f"[italic]{after['decision']}[/italic]")
+        probability = after.get("summary", {}).get("probabilityOk")
+        known = f"; P(ok) {probability}" if probability else ""
+        lines.append(f"[italic]{after['decision']}{known}[/italic]")
     return lines
 
 
@@ -30,26 +30,3 @@ def weight(status: Json) -> str:
         f"step {step['index']} of {step['count']}: {step.get('actual', 0)} % of the pods "
         f"are the challenger's (asked: {step['weight']} %)"
     )
-
-
-def evidence(status: Json) -> str:
-    """Say what was counted on both sides, and what it is worth."""
-    if status.get("phase") != "Stepping":
-        return ""
-    return "; ".join(_metric(metric) for metric in status.get("metrics", []))
-
-
-def _metric(metric: Json) -> str:
-    return (
-        f"{metric['name']}: champion {_share(metric.get('champion', {}))}, "
-        f"challenger {_share(metric.get('challenger', {}))}; "
-        f"evidence of harm {metric.get('evidenceOfHarm', '-')}, "
-        f"of safety {metric.get('evidenceOfSafety', '-')}, "
-        f"P(worse) {metric.get('probabilityWorse', '-')}"
-    )
-
-
-def _share(counted: Json) -> str:
-    requests, bad = counted.get("requests", 0), counted.get("bad", 0)
-    rate = f" ({100 * bad / requests:.1f} %)" if requests else ""
-    return f"{bad} of {requests}{rate}"

@@ -7,27 +7,16 @@ from tests.demo.narrator import changes
 STEPPING: dict[str, Any] = {
     "phase": "Stepping",
     "step": {"index": 1, "count": 2, "weight": 20, "actual": 25},
-    "metrics": [
-        {
-            "name": "errors",
-            "champion": {"requests": 1000, "bad": 5},
-            "challenger": {"requests": 300, "bad": 15},
-            "evidenceOfHarm": "12",
-            "evidenceOfSafety": "0.01",
-            "probabilityWorse": "97%",
-        }
-    ],
+    "summary": {"probabilityOk": "3.1%"},
+    "decision": "Step 1 of 2 at 20%: errors 5.00% of 300",
 }
 
 
-def test_a_new_phase_is_told_with_weight_and_evidence() -> None:
+def test_a_new_phase_is_told_with_weight_and_decision() -> None:
     assert changes({"phase": "Preparing"}, STEPPING) == [
         "[bold]Stepping[/bold]",
         "step 1 of 2: 25 % of the pods are the challenger's (asked: 20 %)",
-        (
-            "errors: champion 5 of 1000 (0.5 %), challenger 15 of 300 (5.0 %); "
-            "evidence of harm 12, of safety 0.01, P(worse) 97%"
-        ),
+        "[italic]Step 1 of 2 at 20%: errors 5.00% of 300; P(ok) 3.1%[/italic]",
     ]
 
 
@@ -40,10 +29,10 @@ def test_the_decision_is_told_once() -> None:
 
     assert changes(STEPPING, decided) == [
         "[bold]RolledBack[/bold]",
-        "[italic]errors are worse: 15 of 300[/italic]",
+        "[italic]errors are worse: 15 of 300; P(ok) 3.1%[/italic]",
     ]
     assert changes(decided, decided) == []
 
 
-def test_an_experiment_that_has_not_begun_has_no_evidence() -> None:
+def test_an_experiment_that_has_not_begun_has_only_a_phase() -> None:
     assert changes({}, {"phase": "Idle"}) == ["[bold]Idle[/bold]"]
