@@ -25,8 +25,8 @@ LEDGER_URL = os.environ["LEDGER_URL"]
 TOKEN_FILE = Path(os.environ["TOKEN_FILE"])
 PORT = int(os.environ.get("PORT", "8080"))
 PRICE = 1
-PATIENCE_SECONDS = 8.0  # shorter than the customer's
-ATTEMPT_SECONDS = 2.0
+PATIENCE_SECONDS = 10.0  # shorter than the customer's
+ATTEMPT_SECONDS = 4.0
 PAUSE_SECONDS = 0.1
 AGAIN = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
