@@ -12,13 +12,16 @@ from controllers.shadowexperiment.facts import (
     ResumeTarget,
 )
 from controllers.shadowexperiment.manifests import Manifest, Names
-from controllers.shadowexperiment.observe import DEPLOYMENT
+from controllers.shadowexperiment.observe import DEPLOYMENT, owned
+from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.plan import Plan
+from controllers.shadowexperiment.progress import Outcome
 from controllers.shadowexperiment.status import changes
 from shieldx.kube import Cluster, NamespaceTerminatingError
 from shieldx.resources.shadowexperiment import (
     API_VERSION,
     EXPERIMENT_LABEL,
+    HELD_ANNOTATION,
     KIND,
     RUN_KIND,
     revision,
@@ -70,24 +73,27 @@ async def _perform(cluster: Cluster, names: Names, action: Action) -> None:
             )
 
 
-async def release(cluster: Cluster, names: Names, status: Manifest) -> str:
+async def release(cluster: Cluster, names: Names, uid: str, status: Manifest) -> str:
     """Put things back as without the experiment; return what became of the target.
 
     What was refused, or is undecided, is never rolled out: its Deployment stays paused.
     """
-    await cluster.delete(*DEPLOYMENT, names.namespace, names.challenger)
+    challenger = await cluster.get(*DEPLOYMENT, names.namespace, names.challenger)
+    if challenger is not None and owned(challenger, uid):
+        await cluster.delete(*DEPLOYMENT, names.namespace, names.challenger)
+    await _close(cluster, names, status)
     target = await cluster.get(*DEPLOYMENT, names.namespace, names.target)
     if target is None:
         return f"Deployment {names.target} is not there; nothing is left to put back"
     labels = target["metadata"].get("labels", {})
     if labels.get(EXPERIMENT_LABEL) != names.experiment:
         return f"Deployment {names.target} is not under this experiment and was left as it is"
-    asked, held = revision(target["spec"]["template"]), target["spec"].get("paused", False)
+    asked, held = revision(target["spec"]["template"]), _held(target)
+    approved = {status.get("champion")}
+    if status.get("phase") == Phase.PROMOTING:
+        approved.add(status.get("challenger"))
     patch = manifests.unlabel_patch()
-    harmless = asked == status.get("champion") or (
-        status.get("phase") == "Promoting" and asked == status.get("challenger")
-    )
-    if held and harmless:
+    if held and asked in approved:
         patch = _merged(patch, manifests.resume_patch())
     await cluster.patch(
         *DEPLOYMENT,
@@ -96,13 +102,34 @@ async def release(cluster: Cluster, names: Names, status: Manifest) -> str:
         patch,
         resource_version=target["metadata"]["resourceVersion"],
     )
-    if held and not harmless:
+    if held and asked not in approved:
         return (
             f"Deployment {names.target} stays paused: revision {asked} was not promoted. Roll it "
             f"out with 'kubectl rollout resume deployment/{names.target}', or put the old "
-            "template back in git first"
+            "template back in git and resume then"
         )
     return f"Deployment {names.target} is as it was without the experiment"
+
+
+async def _close(cluster: Cluster, names: Names, status: Manifest) -> None:
+    """Close the record of a run that the experiment's end cuts short."""
+    name = status.get("runRef")
+    run = name and await cluster.get(API_VERSION, RUN_KIND, names.namespace, name)
+    if not run or "outcome" in run.get("status", {}):
+        return
+    closed = {
+        "outcome": status.get("outcome") or str(Outcome.WITHDRAWN),
+        "decision": f"The experiment was deleted. {status.get('decision', '')}".strip(),
+        "metrics": status.get("metrics", []),
+    }
+    await cluster.patch(
+        API_VERSION, RUN_KIND, names.namespace, name, {"status": closed}, subresource="status"
+    )
+
+
+def _held(target: Manifest) -> bool:
+    paused = target["spec"].get("paused", False)
+    return paused and HELD_ANNOTATION in target["metadata"].get("annotations", {})
 
 
 def _merged(one: Manifest, other: Manifest) -> Manifest:

@@ -5,6 +5,7 @@ on yet: the last scrape, buckets that no status write has taken in, and the cham
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -36,6 +37,8 @@ class Evidence:
         self._recorder = Recorder(names, spec.decision.bucket.total_seconds())
         self._baseline = Baseline(names)
         self._pending: list[Bucket] = []
+        # By the state that they were dumped to: the stored one, and the one about to be stored.
+        self._engines: dict[str | None, Engine] = {}
 
     def answers(self, spec: ShadowExperimentSpec) -> bool:
         """Whether this was gathered for the question that `spec` asks."""
@@ -70,7 +73,14 @@ class Evidence:
         if progress.phase is not Phase.STEPPING:
             self._pending.clear()
             return Judgment()
-        judgment = judge(spec, progress, self._pending, operator_started=started)
+        stored = self._engines.get(progress.engine)
+        judgment, engine = judge(
+            spec, progress, self._pending, operator_started=started, engine=deepcopy(stored)
+        )
+        # Until the status is written the same buckets may be judged again, from where they began.
+        self._engines = {
+            k: e for k, e in ((progress.engine, stored), (judgment.engine, engine)) if e
+        }
         state = self._recorder.evidence(now.timestamp())
         return replace(judgment, state=str(state.state), message=state.message)
 

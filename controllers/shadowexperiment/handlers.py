@@ -13,6 +13,7 @@ from controllers.shadowexperiment.progress import Progress
 from controllers.shadowexperiment.trial import Trial
 from shieldx.kube import ConflictError
 from shieldx.resources.shadowexperiment import (
+    API_VERSION,
     CHALLENGER_LABEL,
     EXPERIMENT_LABEL,
     ShadowExperimentSpec,
@@ -101,13 +102,15 @@ def _announce(body: kopf.Body, after: Progress) -> None:
 
 @kopf.on.delete(KIND, when=being_deleted)
 async def release(
-    namespace: str | None, name: str, spec: kopf.Spec, body: kopf.Body, memo: kopf.Memo, **_: Any
+    namespace: str | None, name: str, body: kopf.Body, memo: kopf.Memo, **_: Any
 ) -> None:
     key = ("experiment", namespace, name)
-    names = Names(str(namespace), name, spec["target"]["name"])
+    names = Names(str(namespace), name, body.spec["target"]["name"])
     async with memo.locks.of(key):
         try:
-            message = await release_target(memo.cluster, names, dict(body.get("status", {})))
+            live = await memo.cluster.get(API_VERSION, RESOURCE_KIND, namespace, name) or dict(body)
+            status, uid = live.get("status", {}), live["metadata"]["uid"]
+            message = await release_target(memo.cluster, names, uid, status)
         except ConflictError as conflict:
             raise kopf.TemporaryError(str(conflict), delay=1) from conflict
     memo.locks.forget(key)

@@ -72,11 +72,11 @@ async def observe(
         labels = selector(deployment["spec"]["selector"])
         replica_sets = await cluster.list("apps/v1", "ReplicaSet", namespace, labels)
         pods = await cluster.list("v1", "Pod", namespace, labels)
-        owned = [rs for rs in replica_sets if _owned(rs, deployment["metadata"]["uid"])]
-        uids = {rs["metadata"]["uid"] for rs in owned}
-        champion_pods = [pod for pod in pods if any(_owned(pod, uid) for uid in uids)]
+        sets = [rs for rs in replica_sets if owned(rs, deployment["metadata"]["uid"])]
+        uids = {rs["metadata"]["uid"] for rs in sets}
+        champion_pods = [pod for pod in pods if any(owned(pod, uid) for uid in uids)]
     else:
-        owned, champion_pods = [], []
+        sets, champion_pods = [], []
     challenger_pods = await cluster.list(
         "v1", "Pod", namespace, f"{CHALLENGER_LABEL}={names.target}"
     )
@@ -88,7 +88,7 @@ async def observe(
         resource_version=metadata["resourceVersion"],
         spec=live["spec"],
         status=live.get("status", {}),
-        target=None if deployment is None else _target(names, deployment, owned, champion_pods),
+        target=None if deployment is None else _target(names, deployment, sets, champion_pods),
         problem=await _problem(
             cluster,
             names,
@@ -98,7 +98,7 @@ async def observe(
             service=service,
             challenger=challenger,
         ),
-        challenger=None if challenger is None else _challenger(challenger),
+        challenger=_challenger(challenger, metadata["uid"]),
         challenger_pods=len(challenger_pods),
         challenger_ready=sum(_counts(pod, ready_for, now) for pod in challenger_pods),
         trouble=trouble(challenger_pods),
@@ -174,7 +174,7 @@ async def _problem(
         API_VERSION, KIND, names.namespace, other
     ):
         return f"Deployment {names.target} is already under experiment {other}: delete one of both"
-    if challenger is not None and not _owned(challenger, uid):
+    if challenger is not None and not owned(challenger, uid):
         return (
             f"Deployment {names.challenger} exists and is not this experiment's: "
             "rename or delete it, since the challenger is called so"
@@ -197,12 +197,12 @@ def _other_experiment(names: Names, deployment: Manifest) -> str | None:
 
 
 def _target(
-    names: Names, live: Manifest, owned: Sequence[Manifest], pods: Sequence[Manifest]
+    names: Names, live: Manifest, sets: Sequence[Manifest], pods: Sequence[Manifest]
 ) -> Target:
     metadata, spec, status = live["metadata"], live["spec"], live.get("status", {})
     replicas = spec.get("replicas", 1)
     current = status.get("observedGeneration", 0) >= metadata["generation"]
-    main = max(owned, key=lambda rs: rs.get("status", {}).get("replicas", 0), default=None)
+    main = max(sets, key=lambda rs: rs.get("status", {}).get("replicas", 0), default=None)
     return Target(
         resource_version=metadata["resourceVersion"],
         template=Template(
@@ -227,7 +227,10 @@ def _target(
     )
 
 
-def _challenger(live: Manifest) -> Challenger:
+def _challenger(live: Manifest | None, uid: str) -> Challenger | None:
+    """Return the challenger; a Deployment of that name that is somebody else's is none."""
+    if live is None or not owned(live, uid):
+        return None
     return Challenger(
         live["metadata"].get("annotations", {}).get(REVISION_ANNOTATION),
         live["spec"].get("replicas", 1),
@@ -284,7 +287,8 @@ def _condition(live: Manifest, kind: str) -> Mapping[str, Any]:
     return next((each for each in conditions if each["type"] == kind), {})
 
 
-def _owned(live: Manifest, uid: str) -> bool:
+def owned(live: Manifest, uid: str) -> bool:
+    """Whether the object is controlled by the one with that uid."""
     return any(
         owner.get("controller") and owner["uid"] == uid
         for owner in live["metadata"].get("ownerReferences", [])

@@ -138,15 +138,19 @@ def judge(
     buckets: Iterable[Bucket],
     *,
     operator_started: datetime,
-) -> Judgment:
+    engine: Engine | None = None,
+) -> tuple[Judgment, Engine | None]:
     """Judge a run from its stored state and the buckets that were closed since.
 
     A stored roll-back stands without any bucket: a restarted operator judges before it acts.
+    `engine`, where the caller still has the one that the stored state came from, goes on with
+    the windows of its dispersions that are open, which no state holds; it is changed. Returns
+    the engine as it is after the buckets, too.
     """
     if progress.engine is None or progress.evidence_from is None:
-        return Judgment()
+        return Judgment(), None
     base_rates = dict(progress.base_rates)
-    engine = Engine.load(spec, progress.attempt, base_rates, progress.engine)
+    engine = engine or Engine.load(spec, progress.attempt, base_rates, progress.engine)
     report = engine.decisions.report()
     seen_until = -math.inf if report.last_end is None else report.last_end
     judgment = Judgment(report=report, engine=progress.engine)
@@ -164,7 +168,7 @@ def judge(
         )
     if judgment.report is not report:
         judgment = replace(judgment, engine=engine.dump())
-    return judgment
+    return judgment, engine
 
 
 def rounded(rate: float) -> float:

@@ -1,0 +1,68 @@
+"""Long windows of phi stay open from pass to pass, though no status holds them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from controllers.shadowexperiment.evidence import Evidence
+from controllers.shadowexperiment.phases import Phase
+from controllers.shadowexperiment.progress import Progress
+from controllers.shadowexperiment.verdicts import Engine
+from shieldx.resources.shadowexperiment import ShadowExperimentSpec
+from shieldx.signals.readings import Counter, Pod, PodReadings, Reading, Scrape
+from shieldx.stats import Dispersion
+from tests.support.experiments import SPEC
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Steady:
+    """Every pod counts 1,000 requests and 10 bad ones a bucket."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+
+    async def scrape(
+        self, counters: Sequence[Counter], champion: Sequence[Pod], challenger: Sequence[Pod]
+    ) -> Scrape:
+        self.rounds += 1
+        value = Reading(1000 * self.rounds, 10 * self.rounds)
+        champions, challengers = (
+            {pod.uid: PodReadings(pod, {c.name: value for c in counters}) for pod in arm}
+            for arm in (champion, challenger)
+        )
+        return Scrape(champions, challengers)
+
+
+def pods(arm: str) -> list[Pod]:
+    return [Pod(f"{arm}{i}", f"{arm}{i}", "10.0.0.1", 0, 0, ready=True) for i in range(2)]
+
+
+async def test_windows_of_eight_buckets_complete_over_many_passes() -> None:
+    spec = ShadowExperimentSpec.parse(SPEC)
+    evidence = Evidence(spec, Steady())
+    engine = Engine.begin(spec, 0, {"errors": 0.01}, evidence_of_nothing(spec))
+    progress = Progress(
+        phase=Phase.STEPPING,
+        engine=engine.dump(),
+        base_rates=(("errors", 0.01),),
+        evidence_from=START,
+    )
+
+    for bucket in range(20):
+        now = START + bucket * timedelta(seconds=10)
+        await evidence.gather(Phase.STEPPING, pods("champion"), pods("challenger"), now)
+        judgment = evidence.judge(spec, progress, now, started=START)
+        # A write that was lost: the same buckets are judged again, and say the same.
+        again = evidence.judge(spec, progress, now, started=START)
+        assert again.engine == judgment.engine
+        progress = replace(progress, engine=judgment.engine)
+
+    stored = Engine.load(spec, 0, {"errors": 0.01}, str(progress.engine))
+    single, eight, _ = stored.dispersions["errors"].sums
+    assert single.freedom == 19 * 2
+    assert eight.freedom == 2 * 2
+
+
+def evidence_of_nothing(spec: ShadowExperimentSpec) -> dict[str, Dispersion]:
+    return {guardrail.name: Dispersion() for guardrail in spec.guardrails}
