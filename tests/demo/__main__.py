@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any, Final
 
+import helm_python
 from rich.console import Console
 
 from tests.demo.checks import books_are_clean, failures_were_decided, orders_are_credits
@@ -38,6 +39,7 @@ class Demo:
         self._shop = shop
         self._began = time.monotonic()
         self._console = Console(highlight=False, soft_wrap=True)
+        self._told: dict[str, Any] = {}
 
     def say(self, text: str) -> None:
         """Print one line with the time since the beginning."""
@@ -69,21 +71,20 @@ class Demo:
     def release(self, version: str, error_rate: float, *, ends: str) -> bool:
         """Change the shop's pod template and watch what becomes of it."""
         self.chapter(f"Version {version} with {error_rate:.1%} errors; it should end {ends}")
-        before = self._shop.experiment().get("challenger")
+        before = self._told.get("challenger")
         self.say(f"[dim]$[/dim] {self._shop.release(version, error_rate)}")
         phase = self.until(*ENDED, seconds=RELEASE_SECONDS, not_of=before)
         return phase == ends
 
     def until(self, *phases: str, seconds: float, not_of: str | None = None) -> str:
         """Tell every change until the experiment is in one of the phases; return the last one."""
-        last: dict[str, Any] = {}
         for status in self._shop.watch(seconds):
-            for line in changes(last, status):
+            for line in changes(self._told, status):
                 self.say(line)
-            last = status
+            self._told = status
             if status.get("phase") in phases and status.get("challenger") != (not_of or ""):
                 break
-        return str(last.get("phase"))
+        return str(self._told.get("phase"))
 
     def check(self, versions: frozenset[str]) -> bool:
         """Close the shop and count."""
@@ -106,6 +107,7 @@ def main() -> int:
     if speed not in SPEEDS:
         sys.stderr.write(f"SPEED={speed} is unknown: use one of {', '.join(SPEEDS)}\n")
         return 2
+    helm_python.disable_logging()
     place = cluster()
     demo = Demo(Shop(place))
     try:
