@@ -114,8 +114,10 @@ async def release(cluster: Cluster, names: Names, uid: str, status: Manifest) ->
 async def _close(cluster: Cluster, names: Names, status: Manifest) -> None:
     """Close the record of a run that the experiment's end cuts short."""
     name = status.get("runRef")
-    run = name and await cluster.get(API_VERSION, RUN_KIND, names.namespace, name)
-    if not run or "outcome" in run.get("status", {}):
+    if name is None:
+        return
+    run = await cluster.get(API_VERSION, RUN_KIND, names.namespace, name)
+    if run is None or "outcome" in run.get("status", {}):
         return
     closed = {
         "outcome": status.get("outcome") or str(Outcome.WITHDRAWN),

@@ -1,10 +1,11 @@
 """The status of an experiment: its memory, and what people and tools read beside it; pure."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from controllers.shadowexperiment.facts import Observed, Situation
+from controllers.shadowexperiment.facts import Situation
 from controllers.shadowexperiment.manifests import Manifest
 from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.plan import Plan
@@ -49,7 +50,7 @@ def status(situation: Situation, todo: Plan) -> Manifest:
     }
     rendered["evidence"] = judgment.state if progress.phase is Phase.STEPPING else None
     rendered["conditions"] = merged(
-        _conditions(seen, todo, judgment),
+        _conditions(situation, todo),
         seen.status.get("conditions", []),
         generation=seen.generation,
         now=situation.now,
@@ -69,10 +70,21 @@ def changes(status: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
     return False
 
 
-def _conditions(seen: Observed, todo: Plan, judgment: Judgment) -> list[Condition]:
-    progress = todo.progress
+def _trouble(situation: Situation, progress: Progress) -> str | None:
+    """Return what keeps pods from getting ready, once that takes longer than usual."""
+    seen, target = situation.seen, situation.seen.target
+    if target is None or progress.since is None:
+        return None
+    usual = timedelta(seconds=target.template.progress_deadline_seconds) / 2
+    if situation.now - progress.since < usual:
+        return None
+    return target.trouble if progress.phase is Phase.PROMOTING else seen.trouble
+
+
+def _conditions(situation: Situation, todo: Plan) -> list[Condition]:
+    seen, judgment, progress = situation.seen, situation.judgment, todo.progress
     phase, said = progress.phase, progress.decision
-    trouble = seen.problem or (seen.trouble if todo.moving else None)
+    trouble = seen.problem or (_trouble(situation, progress) if todo.moving else None)
     return [
         _ready(progress),
         Condition(

@@ -6,6 +6,7 @@ give the same verdict however often the operator was restarted in between.
 """
 
 import json
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,9 +23,12 @@ from shieldx.stats import (
     MetricReport,
     MetricSpec,
     Report,
+    StateMismatchError,
     Verdict,
     half_way_tolerance,
 )
+
+logger = logging.getLogger(__name__)
 
 # No bucket gives more than a third of the evidence that a roll-back needs.
 BUCKET_SHARE: Final = 1 / 3
@@ -111,6 +115,22 @@ class Engine:
             {name: Dispersion.load(phi) for name, phi in stored["dispersions"].items()},
         )
 
+    @classmethod
+    def restored(
+        cls, spec: ShadowExperimentSpec, attempt: int, base_rates: Mapping[str, float], state: str
+    ) -> Self:
+        """Return the engine of a stored state, or a new one where that state is of no use.
+
+        An upgrade may change the engine, and evidence for one question says nothing about
+        another.
+        """
+        try:
+            return cls.load(spec, attempt, base_rates, state)
+        except StateMismatchError as another:
+            logger.warning("The evidence gathered so far is of no use: %s", another)
+            scatter = {guardrail.name: Dispersion() for guardrail in spec.guardrails}
+            return cls.begin(spec, attempt, base_rates, scatter)
+
     def dump(self) -> str:
         """Return the whole state as text, for the status."""
         state = {
@@ -150,7 +170,9 @@ def judge(
     if progress.engine is None or progress.evidence_from is None:
         return Judgment(), None
     base_rates = dict(progress.base_rates)
-    engine = engine or Engine.load(spec, progress.attempt, base_rates, progress.engine)
+    if base_rates.keys() != {guardrail.name for guardrail in spec.guardrails}:
+        return Judgment(message="the guardrails were changed"), None
+    engine = engine or Engine.restored(spec, progress.attempt, base_rates, progress.engine)
     report = engine.decisions.report()
     seen_until = -math.inf if report.last_end is None else report.last_end
     judgment = Judgment(report=report, engine=progress.engine)

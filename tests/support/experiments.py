@@ -8,7 +8,16 @@ from typing import Any, cast
 from controllers.shadowexperiment.trial import Pass, Trial
 from shieldx.kube import Cluster, ConflictError
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
-from shieldx.signals.readings import Counter, Pod, PodReadings, Reading, Scrape
+from shieldx.signals.readings import (
+    Counter,
+    Pod,
+    PodReadings,
+    Problem,
+    Reading,
+    Scrape,
+    Series,
+    Trouble,
+)
 from tests.support.fake_cluster import FakeCluster, Json, Killed
 
 NAMESPACE, NAME, TARGET = "shop", "trial", "shop"
@@ -67,8 +76,14 @@ class Traffic:
         )
 
     def _read(self, pod: Pod, counters: Sequence[Counter]) -> PodReadings:
+        if self._world.silent:
+            problem = Problem(Trouble.NOT_SCRAPED, f"pod {pod.name} did not answer")
+            return PodReadings(pod, {counter.name: problem for counter in counters})
         seconds = int(self._world.now.timestamp() - pod.started_at)
-        reading = Reading(100 * seconds, BAD[pod.ip] * seconds // 100)
+        total, bad = 100 * seconds, BAD[pod.ip] * seconds // 100
+        reading = Reading(
+            {"code='200'": Series(total - bad, bad=False), "code='500'": Series(bad, bad=True)}
+        )
         return PodReadings(pod, {counter.name: reading for counter in counters})
 
 
@@ -81,6 +96,7 @@ class World:
         self.replicas_seen: list[int] = []
         self.phases_seen: list[str] = []
         self.deaths = 0
+        self.silent = False  # whether no pod answers a scrape
         self.cluster.put(
             {
                 "apiVersion": "apps/v1",
@@ -111,6 +127,11 @@ class World:
                 }
             )
         self.trial = self._operator()
+
+    @property
+    def api(self) -> Cluster:
+        """The cluster, as the operator's code takes it."""
+        return cast("Cluster", self.cluster)
 
     @property
     def experiment(self) -> Json:
@@ -169,6 +190,10 @@ class World:
         for _ in range(passes):
             await self.step()
 
+    def die(self) -> None:
+        """Let the operator's process end, and another begin."""
+        self.trial = self._operator()
+
     def release(self, image: str) -> None:
         self.cluster.change(TARGET, template(image))
 
@@ -189,4 +214,4 @@ class World:
         def source(_: ShadowExperimentSpec) -> Traffic:
             return Traffic(self)
 
-        return Trial(cast("Cluster", self.cluster), source, lambda: self.now)
+        return Trial(self.api, source, lambda: self.now)

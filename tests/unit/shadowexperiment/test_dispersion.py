@@ -9,7 +9,7 @@ from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.progress import Progress
 from controllers.shadowexperiment.verdicts import Engine
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
-from shieldx.signals.readings import Counter, Pod, PodReadings, Reading, Scrape
+from shieldx.signals.readings import Counter, Pod, PodReadings, Reading, Scrape, Series
 from shieldx.stats import Dispersion
 from tests.support.experiments import SPEC
 
@@ -26,7 +26,8 @@ class Steady:
         self, counters: Sequence[Counter], champion: Sequence[Pod], challenger: Sequence[Pod]
     ) -> Scrape:
         self.rounds += 1
-        value = Reading(1000 * self.rounds, 10 * self.rounds)
+        fine, bad = Series(990 * self.rounds, bad=False), Series(10 * self.rounds, bad=True)
+        value = Reading({"code='200'": fine, "code='500'": bad})
         champions, challengers = (
             {pod.uid: PodReadings(pod, {c.name: value for c in counters}) for pod in arm}
             for arm in (champion, challenger)

@@ -290,3 +290,47 @@ async def test_an_operator_killed_after_any_write_ends_in_the_same_state(scenari
         assert world.deaths == 1, write
         assert end_state(world) == end_state(undisturbed), world.cluster.writes[write - 1]
         assert world.replicas_seen == undisturbed.replicas_seen, world.cluster.writes[write - 1]
+
+
+async def test_another_guardrail_begins_another_run() -> None:
+    world = await idle()
+    world.release("v2")
+    await world.until("Stepping")
+    metrics = world.experiment["spec"]["metrics"]
+    more = {**metrics["guardrails"][0], "name": "refusals"}
+    world.edit(metrics={**metrics, "guardrails": [*metrics["guardrails"], more]})
+    await world.until("Promoted")
+
+    assert [run["status"]["outcome"] for run in world.runs] == ["Withdrawn", "Promoted"]
+    assert [metric["name"] for metric in world.status["metrics"]] == [
+        "errors",
+        "refusals",
+        "restarts",
+    ]
+
+
+async def test_evidence_of_another_engine_is_begun_anew() -> None:
+    world = await idle()
+    world.release("v2")
+    await world.until("Stepping")
+    await world.rest(passes=3)
+    world.status["engine"] = world.status["engine"].replace('"version":1', '"version":0')
+    world.die()
+    await world.until("Promoted")
+
+    assert world.runs[0]["status"]["outcome"] == "Promoted"
+
+
+async def test_silent_pods_hold_the_weight() -> None:
+    world = await idle()
+    world.release("v2")
+    await world.until("Stepping")
+    world.silent = True
+    await world.rest(passes=60)
+
+    assert world.phase == "Stepping"
+    assert world.replicas_seen == [0, 1]
+    assert world.status["evidence"] != "Sufficient"
+
+    world.silent = False
+    await world.until("Promoted")
