@@ -1,7 +1,12 @@
-"""The champion's past before the challenger got traffic: what is normal, and how it scatters."""
+"""The champion's past before the challenger got traffic: what is normal, and how it scatters.
+
+Thousands of experiments are idle at any time and each remembers an hour, so the past is kept as
+running sums with a few marks to subtract, not as buckets.
+"""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from shieldx.signals.buckets import Bucket
@@ -9,36 +14,81 @@ from shieldx.stats import Dispersion
 
 LONGEST_SECONDS: Final = 3600.0
 FEWEST_BUCKETS: Final = 10
+_MARK_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """The running sums as they were at `end`."""
+
+    end: float
+    buckets: int
+    total: float
+    bad: float
+    dispersion: tuple[float, ...]
+
+
+class _Past:
+    """The past of one metric: sums since the beginning, and marks from the last hour."""
+
+    __slots__ = ("_bad", "_buckets", "_dispersion", "_marks", "_total")
+
+    def __init__(self) -> None:
+        self._buckets = 0
+        self._total = self._bad = 0.0
+        self._dispersion = Dispersion()
+        self._marks: deque[_Mark] = deque()
+
+    def add(self, start: float, end: float, pods: Mapping[str, tuple[float, float]]) -> None:
+        if not self._marks or start - self._marks[-1].end >= _MARK_SECONDS:
+            self._marks.append(self._mark(start))
+        while self._marks[0].end < end - LONGEST_SECONDS and len(self._marks) > 1:
+            self._marks.popleft()
+        self._buckets += 1
+        self._total += sum(n for n, _ in pods.values())
+        self._bad += sum(bad for _, bad in pods.values())
+        self._dispersion.add(champion=pods, challenger={})
+
+    def lately(self) -> _Mark:
+        """Return what was added since the oldest mark."""
+        now, then = self._mark(0.0), self._marks[0] if self._marks else self._mark(0.0)
+        return _Mark(
+            end=now.end,
+            buckets=now.buckets - then.buckets,
+            total=now.total - then.total,
+            bad=now.bad - then.bad,
+            dispersion=tuple(
+                max(this - that, 0.0)
+                for this, that in zip(now.dispersion, then.dispersion, strict=True)
+            ),
+        )
+
+    def _mark(self, end: float) -> _Mark:
+        numbers = tuple(self._dispersion.dump())
+        return _Mark(end, self._buckets, self._total, self._bad, numbers)
 
 
 class Baseline:
     """Remembers up to an hour of buckets in which only the champion had traffic."""
 
-    __slots__ = ("_buckets", "_names")
+    __slots__ = ("_pasts",)
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._names = tuple(names)
-        self._buckets: deque[Bucket] = deque()
+        self._pasts = {name: _Past() for name in names}
 
     def add(self, bucket: Bucket) -> None:
         """Remember a bucket, and forget what is more than an hour older."""
-        self._buckets.append(bucket)
-        while self._buckets[0].end < bucket.end - LONGEST_SECONDS:
-            self._buckets.popleft()
+        for name, past in self._pasts.items():
+            if pods := bucket.metrics[name].champion:
+                past.add(bucket.start, bucket.end, pods)
 
     def base_rate(self, name: str, default: float) -> float:
         """Return (bad + ½) / (n + 1) of the champion, or `default` from fewer than 10 buckets."""
-        counted = [pods for bucket in self._buckets if (pods := bucket.metrics[name].champion)]
-        if len(counted) < FEWEST_BUCKETS:
+        lately = self._pasts[name].lately()
+        if lately.buckets < FEWEST_BUCKETS:
             return default
-        total = sum(n for pods in counted for n, _ in pods.values())
-        bad = sum(bad for pods in counted for _, bad in pods.values())
-        return (bad + 0.5) / (total + 1)
+        return (lately.bad + 0.5) / (lately.total + 1)
 
     def dispersion(self, name: str) -> Dispersion:
         """Return the scatter between the champion's pods so far, to start from."""
-        dispersion = Dispersion()
-        for bucket in self._buckets:
-            if pods := bucket.metrics[name].champion:
-                dispersion.add(champion=pods, challenger={})
-        return dispersion
+        return Dispersion.load(list(self._pasts[name].lately().dispersion))

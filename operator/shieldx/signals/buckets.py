@@ -16,8 +16,6 @@ from shieldx.signals.readings import Pod, PodReadings, Problem, Reading, Scrape,
 
 # A round that begins later than this share of a bucket after its boundary is none.
 _LATE: Final = 0.25
-# Kubernetes gives the start of a container in whole seconds.
-_START_PRECISION: Final = 1.0
 # Without a closed bucket for so many lengths, what is known is old.
 _STALE_BUCKETS: Final = 3.0
 
@@ -39,9 +37,13 @@ class EvidenceReason(StrEnum):
     NO_TRAFFIC = "NoTraffic"
     NOT_SCRAPED = "NotScraped"
     NO_SERIES = "NoSeries"
+    NO_LABEL = "NoLabel"
     MALFORMED = "Malformed"
     TOO_OLD = "TooOld"
     COUNTED = "Counted"
+
+
+type Why = tuple[EvidenceState, EvidenceReason, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,9 @@ class Evidence:
 class MetricBucket:
     """Counts of one metric in one bucket; by pod as {uid: (n, bad)}.
 
-    `counts` is (n champion, bad champion, n challenger, bad challenger), None if not Sufficient.
+    `counts` is (n champion, bad champion, n challenger, bad challenger), None if an arm has none.
+    `challenger_lost`: a pod of the challenger took counts with it, or did not answer. What was
+    counted can then prove harm and not safety.
     """
 
     champion: Mapping[str, tuple[float, float]]
@@ -66,6 +70,7 @@ class MetricBucket:
     state: EvidenceState
     reason: EvidenceReason
     message: str
+    challenger_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,9 @@ class Bucket:
 
     @property
     def challenger_restarted(self) -> bool:
-        return self.restarts[3] > 0
+        """Whether failures of the challenger may be missing: it died, went or fell silent."""
+        lost = any(metric.challenger_lost for metric in self.metrics.values())
+        return self.restarts[3] > 0 or lost
 
     @property
     def state(self) -> EvidenceState:
@@ -95,14 +102,14 @@ class Bucket:
 
     def _worst(self) -> MetricBucket:
         order = list(EvidenceState)
-        uncounted = [metric for metric in self.metrics.values() if metric.counts is None]
-        return max(uncounted or self.metrics.values(), key=lambda m: order.index(m.state))
+        unfit = [m for m in self.metrics.values() if m.state is not EvidenceState.SUFFICIENT]
+        return max(unfit or self.metrics.values(), key=lambda m: order.index(m.state))
 
 
 class Recorder:
     """Turns rounds of reading into buckets, in memory, for one experiment."""
 
-    __slots__ = ("_began", "_bucket", "_closed", "_last", "_last_bucket", "_names")
+    __slots__ = ("_bucket", "_closed", "_last", "_last_bucket", "_names")
 
     def __init__(self, names: Sequence[str], bucket_seconds: float) -> None:
         self._names = tuple(names)
@@ -110,7 +117,6 @@ class Recorder:
         self._last: tuple[float, Scrape] | None = None
         self._last_bucket: Bucket | None = None
         self._closed: list[Bucket] = []
-        self._began: float | None = None
 
     def next_scrape_at(self, now: float) -> float:
         """Return the boundary at which the next round is due: `now` itself if one is."""
@@ -122,10 +128,11 @@ class Recorder:
 
     def add(self, scrape: Scrape, at: float) -> None:
         """Take a round that began at `at`, and close the bucket that it ends, if it does."""
-        self._began = self._began or at
         boundary = math.floor(at / self._bucket) * self._bucket
         if at - boundary > _LATE * self._bucket:
             return
+        if self._last is not None and self._last[0] == boundary:
+            return  # The bucket that begins here began with the first of the two rounds.
         before, self._last = self._last, (boundary, scrape)
         if before is None or not math.isclose(boundary - before[0], self._bucket):
             return
@@ -161,123 +168,156 @@ def _close(names: Sequence[str], start: float, end: float, before: Scrape, after
 
 
 def _metric(name: str, start: float, before: Scrape, after: Scrape) -> MetricBucket:
-    champion, lost = _deltas(name, start, before.champion, after.champion)
-    challenger, lost_too = _deltas(name, start, before.challenger, after.challenger)
-    problems = [*lost, *lost_too]
-    malformed = next((p for p in problems if p.trouble is Trouble.MALFORMED), None)
-    if malformed is not None:
-        return MetricBucket(
-            champion,
-            challenger,
-            None,
-            EvidenceState.PROVIDER_ERROR,
-            EvidenceReason.MALFORMED,
-            malformed.message,
-        )
-    for arm, pods, counted, missed in (
-        ("champion", after.champion, champion, lost),
-        ("challenger", after.challenger, challenger, lost_too),
-    ):
-        verdict = _arm(arm, pods, counted, missed)
-        if verdict is not None:
-            return MetricBucket(champion, challenger, None, *verdict)
-    counts = (*_sum(champion), *_sum(challenger))
-    message = f"{counts[0]:.0f} requests to the champion, {counts[2]:.0f} to the challenger"
+    champion = _arm("champion", name, start, before.champion, after.champion)
+    challenger = _arm("challenger", name, start, before.challenger, after.challenger)
+    for problem in (*champion.problems, *challenger.problems):
+        if problem.trouble is not Trouble.NOT_SCRAPED:
+            return MetricBucket({}, {}, None, *_blind(problem), challenger_lost=True)
+    # A champion without its worst pod would look better than it is, and harm would be invented.
+    # Without one of its own pods the challenger can only be worse than what was counted.
+    unread = next(iter(champion.problems), None)
+    lacking = (_blind(unread) if unread else champion.lacking) or challenger.lacking
+    counts = None if lacking else (*_sum(champion.counts), *_sum(challenger.counts))
+    if lacking is None and challenger.problems:
+        lacking = _blind(challenger.problems[0])
     return MetricBucket(
-        champion,
-        challenger,
+        champion.counts,
+        challenger.counts,
         counts,
-        EvidenceState.SUFFICIENT,
-        EvidenceReason.COUNTED,
-        message,
+        *(lacking or _counted(*_sum(champion.counts), *_sum(challenger.counts))),
+        challenger_lost=challenger.lost,
     )
+
+
+def _blind(problem: Problem) -> Why:
+    return EvidenceState.PROVIDER_ERROR, EvidenceReason(problem.trouble), problem.message
+
+
+def _counted(n_champion: float, _bad: float, n_challenger: float, _worse: float) -> Why:
+    message = f"{n_champion:.0f} requests to the champion, {n_challenger:.0f} to the challenger"
+    return EvidenceState.SUFFICIENT, EvidenceReason.COUNTED, message
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """One arm in one bucket: counts of pods seen whole, faults of pods that serve, the rest.
+
+    `lost`: what a pod counted is missing. `lacking`: why the arm has no counts, if it has none.
+    """
+
+    counts: Mapping[str, tuple[float, float]]
+    problems: Sequence[Problem]
+    lost: bool
+    lacking: Why | None
 
 
 def _arm(
     arm: str,
-    pods: Mapping[str, PodReadings],
-    counted: Mapping[str, tuple[float, float]],
-    missed: Sequence[Problem],
-) -> tuple[EvidenceState, EvidenceReason, str] | None:
-    """Return why an arm has no counts, or None if it has."""
-    if not pods:
-        return EvidenceState.INSUFFICIENT, EvidenceReason.NO_PODS, f"the {arm} has no pod"
-    if missed:
-        reason = EvidenceReason(missed[0].trouble)
-        return EvidenceState.PROVIDER_ERROR, reason, missed[0].message
-    if _sum(counted)[0] > 0:
-        return None
-    return EvidenceState.INSUFFICIENT, EvidenceReason.NO_TRAFFIC, f"the {arm} got no request"
-
-
-def _deltas(
     name: str,
     start: float,
     before: Mapping[str, PodReadings],
     after: Mapping[str, PodReadings],
-) -> tuple[dict[str, tuple[float, float]], list[Problem]]:
-    """Return the counts of each pod whose window was seen whole, and the problems of others."""
+) -> _Arm:
     counts: dict[str, tuple[float, float]] = {}
     problems: list[Problem] = []
+    shown = False
+    lost = any(uid not in after for uid, earlier in before.items() if earlier.pod.ready)
     for uid, now in after.items():
-        delta = _pod_delta(name, start, before.get(uid), now)
-        if isinstance(delta, Problem):
-            problems.append(delta)
-        elif delta is not None:
+        earlier = before.get(uid)
+        last = now.readings[name]
+        shown = shown or (isinstance(last, Reading) and bool(last.series))
+        delta = _pod(name, start, earlier, now)
+        if not isinstance(delta, Problem):
             counts[uid] = delta
-    if counts:  # What others of the arm have counted, a pod without that series has not yet.
-        problems = [each for each in problems if each.trouble is not Trouble.NO_SERIES]
-    return counts, problems
+        elif delta.trouble is not Trouble.NOT_SCRAPED:
+            problems.append(delta)
+        elif now.pod.ready or (earlier is not None and earlier.pod.ready):
+            lost = True
+            if delta is not _UNKNOWN_PAST:
+                problems.append(delta)
+    lacking = None
+    if _sum(counts)[0] == 0:
+        lacking = _lacking(arm, name, after, counts, problems, shown=shown)
+    return _Arm(counts, problems, lost, lacking)
 
 
-def _pod_delta(
-    name: str, start: float, before: PodReadings | None, now: PodReadings
-) -> tuple[float, float] | Problem | None:
-    """Return what a pod counted in the window, why that is unknown, or None if it is left out."""
-    value = now.readings[name]
-    past = None if before is None else before.readings[name]
-    new = now.pod.started_at >= start
-    if isinstance(value, Problem):
-        if value.trouble is Trouble.NO_SERIES and isinstance(past, Reading) and not new:
-            return Problem(Trouble.MALFORMED, f"{value.message} any more")
-        return _unless_unused(value, now.pod)
-    # In a new pod, and in one that answered without this series, all is of this window.
-    if new or (isinstance(past, Problem) and past.trouble is Trouble.NO_SERIES):
-        return value.total, value.bad
-    if before is None or past is None:
-        return None
-    if isinstance(past, Problem):
-        return _unless_unused(past, before.pod)
-    reset = _restarted(before.pod, now.pod, start) or value.total < past.total
-    return _delta(past, value, now.pod, reset=reset)
+def _lacking(
+    arm: str,
+    name: str,
+    pods: Mapping[str, PodReadings],
+    counts: Mapping[str, tuple[float, float]],
+    problems: Sequence[Problem],
+    *,
+    shown: bool,
+) -> Why:
+    """Return why an arm has no counts."""
+    if problems:
+        return _blind(problems[0])
+    if not any(it.pod.ready for it in pods.values()):
+        return EvidenceState.INSUFFICIENT, EvidenceReason.NO_PODS, f"the {arm} has no ready pod"
+    if not counts:
+        message = f"the {arm}'s pods were first seen in this bucket"
+        return EvidenceState.INSUFFICIENT, EvidenceReason.COLLECTING, message
+    if not shown:
+        message = f"no pod of the {arm} shows the counter of {name}: wrong name, or no request yet"
+        return EvidenceState.INSUFFICIENT, EvidenceReason.NO_SERIES, message
+    return EvidenceState.INSUFFICIENT, EvidenceReason.NO_TRAFFIC, f"the {arm} got no request"
 
 
-def _unless_unused(problem: Problem, pod: Pod) -> Problem | None:
-    """Return the problem, unless the pod is not ready: it gets no requests and need not answer."""
-    unused = problem.trouble is Trouble.NOT_SCRAPED and not pod.ready
-    return None if unused else problem
+_UNKNOWN_PAST: Final = Problem(Trouble.NOT_SCRAPED, "its counts before the bucket are not known")
+_NOTHING_YET: Final = Reading({})
+
+
+def _pod(
+    name: str, start: float, earlier: PodReadings | None, now: PodReadings
+) -> tuple[float, float] | Problem:
+    """Return what a pod counted in the window, if it was seen whole."""
+    last = now.readings[name]
+    if isinstance(last, Problem):
+        return last
+    if earlier is None:
+        if now.pod.started_at < start:
+            return _UNKNOWN_PAST
+        # New in this window: all that it counted is of it.
+        return _delta(_NOTHING_YET, last, restarted=False, pod=now.pod.name)
+    first = earlier.readings[name]
+    if isinstance(first, Problem):
+        silent = first.trouble is Trouble.NOT_SCRAPED
+        return _UNKNOWN_PAST if silent and not earlier.pod.ready else first
+    return _delta(first, last, restarted=_restarted(earlier.pod, now.pod), pod=now.pod.name)
 
 
 def _delta(
-    past: Reading, value: Reading, pod: Pod, *, reset: bool
+    first: Reading,
+    last: Reading,
+    *,
+    restarted: bool,
+    pod: str,
 ) -> tuple[float, float] | Problem:
-    """Return what was counted between two readings; after a reset, all that is there."""
-    if reset:
-        return value.total, value.bad
-    total, bad = value.total - past.total, value.bad - past.bad
-    if not 0 <= bad <= total:
-        return Problem(
-            Trouble.MALFORMED,
-            f"pod {pod.name}: {bad:.0f} more bad of {total:.0f} more requests cannot be;"
-            " a series has gone or went backwards",
-        )
-    return total, bad
+    """Return what was counted between two readings of a pod.
+
+    If its series fell, the process began anew and all that is there is new; so it is if series
+    went with a restart. A restart alone proves nothing: it may have been another container, and
+    to take the whole past for a bucket is far worse than to miss a little. A series that goes
+    without a restart (a label that is no longer used) is no reset.
+    """
+    before, after = first.series, last.series
+    changes = [series.value - before[key].value for key, series in after.items() if key in before]
+    fell = any(change < 0 for change in changes)
+    if not restarted and ((before and not after) or (fell and any(it > 0 for it in changes))):
+        message = f"pod {pod} did not restart, and its series have gone or went backwards"
+        return Problem(Trouble.MALFORMED, message)
+    if fell or (restarted and not before.keys() <= after.keys()):
+        before = {}
+    grown = [
+        (series.value - (before[key].value if key in before else 0.0), series.bad)
+        for key, series in after.items()
+    ]
+    return sum(n for n, _ in grown), sum(n for n, bad in grown if bad)
 
 
-def _restarted(past: Pod, now: Pod, start: float) -> bool:
-    """Whether a container started anew since; the news of an older restart may come late."""
-    changed = now.restarts > past.restarts or now.started_at > past.started_at
-    return changed and now.started_at > start - _START_PRECISION
+def _restarted(past: Pod, now: Pod) -> bool:
+    return now.restarts > past.restarts or now.started_at > past.started_at
 
 
 def _restarts(

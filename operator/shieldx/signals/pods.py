@@ -14,12 +14,16 @@ from shieldx.signals.readings import (
     Problem,
     Reading,
     Scrape,
+    Series,
     Trouble,
     reading,
 )
 
 TIMEOUT_SECONDS: Final = 3.0
 LARGEST_BODY: Final = 4 * 2**20
+MOST_SERIES: Final = 2000
+# A compressed answer could unpack to much more than its size.
+_HEADERS: Final = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
 
 
 class PodsSource:
@@ -60,7 +64,9 @@ class PodsSource:
         async with (
             asyncio.timeout(TIMEOUT_SECONDS),
             self._session.get(
-                f"http://{host}:{self._port}{self._path}", allow_redirects=False
+                f"http://{host}:{self._port}{self._path}",
+                allow_redirects=False,
+                headers=_HEADERS,
             ) as answer,
         ):
             if answer.status != 200:  # noqa: PLR2004 - the one status that brings metrics.
@@ -76,29 +82,45 @@ class PodsSource:
 def parse(text: str, counters: Sequence[Counter], pod: str) -> Mapping[str, Reading | Problem]:
     """Return the counters of one exposition in Prometheus' text format.
 
-    A counter that is declared and has no series yet has counted nothing; one that is not
-    declared is no number at all.
+    A counter without series has counted nothing yet: clients differ in whether they even
+    declare it before the first event.
     """
-    try:
-        families = list(text_string_to_metric_families(text))
-    except (ValueError, KeyError, IndexError) as error:
-        problem = Problem(Trouble.MALFORMED, f"pod {pod}: its metrics cannot be read: {error}")
+    if text.lstrip().startswith("<"):
+        problem = Problem(Trouble.MALFORMED, f"pod {pod} shows a web page instead of metrics")
         return {counter.name: problem for counter in counters}
-    found: dict[str, Reading | Problem] = {}
-    for counter in counters:
-        total = bad = 0.0
-        declared = False
-        for family in families:
-            if family.name not in {counter.counter, counter.counter.removesuffix("_total")}:
-                continue
-            declared = True
+    return {counter.name: _parse(text, counter, pod) for counter in counters}
+
+
+def _parse(text: str, counter: Counter, pod: str) -> Reading | Problem:
+    # Only the lines of this counter are parsed: a page of megabytes would hold up everybody.
+    name = counter.counter
+    starts = f"{name}{{", f"{name} ", f"{name}\t"
+    lines = [
+        line for line in text.split("\n") if name in line and line.lstrip(" \t").startswith(starts)
+    ]
+    if len(lines) > MOST_SERIES:
+        return _malformed(pod, counter, f"more than {MOST_SERIES} series")
+    series: dict[str, Series] = {}
+    known: set[str] = set()
+    try:
+        for family in text_string_to_metric_families("\n".join([*lines, ""])):
             for sample in family.samples:
-                if sample.name == counter.counter:
-                    total += sample.value
-                    bad += sample.value if counter.bad.matches(sample.labels) else 0.0
-        found[counter.name] = (
-            reading(total, bad)
-            if declared
-            else Problem(Trouble.NO_SERIES, f"pod {pod} has no counter {counter.counter}")
-        )
-    return found
+                labels = ",".join(
+                    f"{name}={sample.labels[name]!r}" for name in sorted(sample.labels)
+                )
+                if labels in series:
+                    return _malformed(pod, counter, f"{{{labels}}} is there twice")
+                series[labels] = Series(float(sample.value), counter.bad.matches(sample.labels))
+                known |= sample.labels.keys()
+    except (ValueError, KeyError, IndexError) as error:
+        return _malformed(pod, counter, f"cannot be read: {error}")
+    missing = [it.label for it in counter.bad.matchers if it.label not in known]
+    if series and missing:
+        # To Prometheus a missing label is empty, so a mistyped one would call nothing bad.
+        message = f"{counter.counter} of pod {pod} has no label {missing[0]!r}: {sorted(known)}"
+        return Problem(Trouble.NO_LABEL, message)
+    return reading(series)
+
+
+def _malformed(pod: str, counter: Counter, fault: str) -> Problem:
+    return Problem(Trouble.MALFORMED, f"{counter.counter} of pod {pod}: {fault}")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from shieldx.signals.selector import Selector
 
@@ -36,19 +36,25 @@ class Counter:
     bad: Selector
 
 
+class Series(NamedTuple):
+    """Raw value of one series of a counter, and whether the selector calls it bad."""
+
+    value: float
+    bad: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Raw values of a counter in one pod: over all its series, and over the bad ones."""
+    """Raw values of a counter in one pod, by the labels of its series; a series may be new."""
 
-    total: float
-    bad: float
+    series: Mapping[str, Series]
 
 
 class Trouble(StrEnum):
     """Why there is no reading."""
 
     NOT_SCRAPED = "NotScraped"
-    NO_SERIES = "NoSeries"
+    NO_LABEL = "NoLabel"
     MALFORMED = "Malformed"
 
 
@@ -85,8 +91,9 @@ class MetricSource(Protocol):
         """Read every counter of every pod once, as close together as possible."""
 
 
-def reading(total: float, bad: float) -> Reading | Problem:
-    """Return a reading if these can be counts."""
-    if not 0 <= bad <= total <= LARGEST_COUNT:  # False for NaN, too.
-        return Problem(Trouble.MALFORMED, f"{bad} bad of {total} cannot be counts")
-    return Reading(total, bad)
+def reading(series: Mapping[str, Series]) -> Reading | Problem:
+    """Return a reading if every value can be a count of events."""
+    for labels, (value, _) in series.items():
+        if not (0 <= value <= LARGEST_COUNT and value.is_integer()):  # False for NaN, too.
+            return Problem(Trouble.MALFORMED, f"{value} of {{{labels}}} is no count of events")
+    return Reading(series)

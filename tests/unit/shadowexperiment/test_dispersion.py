@@ -50,9 +50,11 @@ async def test_windows_of_eight_buckets_complete_over_many_passes() -> None:
         evidence_from=START,
     )
 
+    evidence.take(Phase.STEPPING, pods("champion"), pods("challenger"))
     for bucket in range(20):
         now = START + bucket * timedelta(seconds=10)
-        await evidence.gather(Phase.STEPPING, pods("champion"), pods("challenger"), now)
+        await evidence.scrape(Phase.STEPPING, now)
+        evidence.take(Phase.STEPPING, pods("champion"), pods("challenger"))
         judgment = evidence.judge(spec, progress, now, started=START)
         # A write that was lost: the same buckets are judged again, and say the same.
         again = evidence.judge(spec, progress, now, started=START)

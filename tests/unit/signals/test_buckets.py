@@ -7,7 +7,16 @@ import pytest
 
 from shieldx.signals.baseline import Baseline
 from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, Recorder
-from shieldx.signals.readings import Pod, PodReadings, Problem, Reading, Scrape, Trouble, reading
+from shieldx.signals.readings import (
+    Pod,
+    PodReadings,
+    Problem,
+    Reading,
+    Scrape,
+    Series,
+    Trouble,
+    reading,
+)
 
 START = 1_000_000.0
 TEN = 10.0
@@ -15,6 +24,12 @@ TEN = 10.0
 
 def pod(uid: str, started_at: float = 0.0, restarts: int = 0) -> Pod:
     return Pod(uid, uid, "10.0.0.1", started_at, restarts, ready=True)
+
+
+def read(total: float, bad: float) -> Reading:
+    return Reading(
+        {"code='200'": Series(total - bad, bad=False), "code='500'": Series(bad, bad=True)}
+    )
 
 
 def seen(it: Pod, value: Reading | Problem) -> dict[str, PodReadings]:
@@ -30,8 +45,8 @@ def bucket(first: Scrape, second: Scrape) -> Bucket:
 
 
 OLD = pod("old")
-CHAMPION_BEFORE = seen(OLD, Reading(100, 10))
-CHAMPION_AFTER = seen(OLD, Reading(180, 11))
+CHAMPION_BEFORE = seen(OLD, read(100, 10))
+CHAMPION_AFTER = seen(OLD, read(180, 11))
 
 
 def challenger(
@@ -44,99 +59,111 @@ def challenger(
 def test_a_bucket_holds_the_differences_of_both_arms() -> None:
     new = pod("new")
 
-    assert challenger(seen(new, Reading(5, 1)), seen(new, Reading(25, 4))) == (80, 1, 20, 3)
+    assert challenger(seen(new, read(5, 1)), seen(new, read(25, 4))) == (80, 1, 20, 3)
 
 
 def test_a_counter_that_fell_has_counted_what_it_shows() -> None:
     new = pod("new")
 
-    assert challenger(seen(new, Reading(50, 9)), seen(new, Reading(20, 2))) == (80, 1, 20, 2)
+    assert challenger(seen(new, read(50, 9)), seen(new, read(20, 2))) == (80, 1, 20, 2)
 
 
-def test_a_restart_is_a_reset_though_the_counter_has_passed_its_old_value() -> None:
+def test_a_series_that_went_with_a_restart_is_a_reset_though_others_have_passed_it() -> None:
+    before, after = pod("new"), pod("new", started_at=START + 3, restarts=1)
+    grown = Reading({"code='200'": Series(25, bad=False)})
+
+    assert challenger(seen(before, read(5, 1)), seen(after, grown)) == (80, 1, 25, 0)
+
+
+def test_a_restarted_container_beside_the_app_does_not_make_the_past_new() -> None:
     before, after = pod("new"), pod("new", started_at=START + 3, restarts=1)
 
-    assert challenger(seen(before, Reading(5, 1)), seen(after, Reading(25, 4))) == (80, 1, 25, 4)
+    assert challenger(seen(before, read(90_000, 40)), seen(after, read(90_010, 41))) == (
+        80,
+        1,
+        10,
+        1,
+    )
+
+
+def test_a_series_that_goes_is_no_reset() -> None:
+    new = pod("new")
+    before = Reading({"path='/a'": Series(5000, bad=False), "path='/b'": Series(70, bad=False)})
+
+    after = Reading({"path='/b'": Series(77, bad=False)})
+    assert challenger(seen(new, before), seen(new, after)) == (80, 1, 7, 0)
+
+
+def test_the_first_failure_of_a_running_pod_counts() -> None:
+    new = pod("new")
+    before = Reading({"code='200'": Series(50, bad=False)})
+
+    assert challenger(seen(new, before), seen(new, read(53, 1))) == (80, 1, 3, 1)
+    assert challenger(seen(new, Reading({})), seen(new, read(4, 1))) == (80, 1, 4, 1)
 
 
 def test_a_pod_that_started_in_the_window_counts_from_zero() -> None:
     new = pod("new", started_at=START + 1)
 
-    assert challenger({}, seen(new, Reading(7, 2))) == (80, 1, 7, 2)
+    assert challenger({}, seen(new, read(7, 2))) == (80, 1, 7, 2)
 
 
 def test_a_pod_of_unknown_past_is_left_out() -> None:
     known, unknown = pod("known"), pod("unknown", started_at=START - 60)
-    before = seen(known, Reading(0, 0))
+    before = seen(known, read(0, 0))
 
-    after = {**seen(known, Reading(3, 0)), **seen(unknown, Reading(9000, 900))}
+    after = {**seen(known, read(3, 0)), **seen(unknown, read(9000, 900))}
     assert challenger(before, after) == (80, 1, 3, 0)
 
 
 def test_a_pod_that_has_gone_is_left_out() -> None:
     stays, goes = pod("stays"), pod("goes")
-    before = {**seen(stays, Reading(0, 0)), **seen(goes, Reading(50, 0))}
+    before = {**seen(stays, read(0, 0)), **seen(goes, read(50, 0))}
 
-    assert challenger(before, seen(stays, Reading(3, 1))) == (80, 1, 3, 1)
-
-
-SILENCE = Problem(Trouble.NOT_SCRAPED, "no answer")
-NO_SERIES = Problem(Trouble.NO_SERIES, "no such counter")
+    assert challenger(before, seen(stays, read(3, 1))) == (80, 1, 3, 1)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_an_arm_is_not_judged_without_a_ready_pod_that_kept_silent(when: str) -> None:
-    talks, mute = pod("talks"), pod("mute")
-    heard = {**seen(talks, Reading(0, 0)), **seen(mute, Reading(0, 0))}
-    missed = {**seen(talks, Reading(4, 1)), **seen(mute, SILENCE)}
-    before, after = (missed, heard) if when == "before" else (heard, missed)
+TALKS, MUTE = pod("talks"), pod("mute")
+BOTH_BEFORE = {**seen(TALKS, read(0, 0)), **seen(MUTE, read(0, 0))}
+ONE_SILENT = {
+    **seen(TALKS, read(4, 1)),
+    **seen(MUTE, Problem(Trouble.NOT_SCRAPED, "mute does not answer")),
+}
 
-    closed = bucket(Scrape(CHAMPION_BEFORE, before), Scrape(CHAMPION_AFTER, after))
 
+def test_with_a_silent_challenger_pod_the_others_can_prove_harm_and_not_safety() -> None:
+    closed = bucket(Scrape(CHAMPION_BEFORE, BOTH_BEFORE), Scrape(CHAMPION_AFTER, ONE_SILENT))
+
+    assert closed.metrics["errors"].counts == (80, 1, 4, 1)
+    assert closed.challenger_restarted
     assert (closed.state, closed.reason) == (
         EvidenceState.PROVIDER_ERROR,
         EvidenceReason.NOT_SCRAPED,
     )
+    assert closed.message == "mute does not answer"
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_without_a_ready_pod_of_the_champion_nothing_is_compared(turn: int) -> None:
+    before, after = (BOTH_BEFORE, ONE_SILENT)[::turn]
+
+    closed = bucket(Scrape(before, CHAMPION_BEFORE), Scrape(after, CHAMPION_AFTER))
+
     assert closed.metrics["errors"].counts is None
-
-
-def test_a_silent_pod_that_is_not_ready_is_left_out() -> None:
-    talks, starts = pod("talks"), replace(pod("starts"), ready=False)
-    before = {**seen(talks, Reading(0, 0)), **seen(starts, SILENCE)}
-
-    assert challenger(before, {**seen(talks, Reading(4, 1)), **seen(starts, SILENCE)}) == (
-        80,
-        1,
-        4,
-        1,
+    assert (closed.state, closed.reason) == (
+        EvidenceState.PROVIDER_ERROR,
+        EvidenceReason.NOT_SCRAPED,
     )
-    up = {**seen(talks, Reading(4, 1)), **seen(replace(starts, ready=True), Reading(9, 9))}
-    assert challenger(before, up) == (80, 1, 4, 1)
 
 
-def test_a_series_that_appears_has_counted_from_zero() -> None:
-    new = pod("new")
-
-    assert challenger(seen(new, NO_SERIES), seen(new, Reading(6, 2))) == (80, 1, 6, 2)
-
-
-def test_a_pod_without_the_series_has_not_counted_where_others_have() -> None:
-    busy, idle = pod("busy"), pod("idle")
-    before = {**seen(busy, Reading(0, 0)), **seen(idle, NO_SERIES)}
-
-    after = {**seen(busy, Reading(6, 2)), **seen(idle, NO_SERIES)}
-    assert challenger(before, after) == (80, 1, 6, 2)
-
-
-@pytest.mark.parametrize("after", [Reading(1020, 3), Reading(1003, 95), NO_SERIES])
-def test_a_series_that_vanishes_or_runs_backwards_is_an_error_and_no_value(
-    after: Reading | Problem,
+@pytest.mark.parametrize("after", [(1020, 3), (1003, 95), None])
+def test_series_that_go_or_run_backwards_without_a_restart_are_an_error_and_no_value(
+    after: tuple[float, float] | None,
 ) -> None:
-    new = pod("new")
+    value = Reading({}) if after is None else read(*after)
 
     closed = bucket(
-        Scrape(CHAMPION_BEFORE, seen(new, Reading(1000, 90))),
-        Scrape(CHAMPION_AFTER, seen(new, after)),
+        Scrape(CHAMPION_BEFORE, seen(OLD, read(1000, 90))), Scrape(CHAMPION_AFTER, seen(OLD, value))
     )
 
     assert (closed.state, closed.reason) == (EvidenceState.PROVIDER_ERROR, EvidenceReason.MALFORMED)
@@ -146,34 +173,116 @@ def test_a_series_that_vanishes_or_runs_backwards_is_an_error_and_no_value(
 def test_a_restart_that_is_heard_of_late_does_not_count_twice() -> None:
     before, after = pod("new"), pod("new", started_at=START - 5, restarts=1)
 
-    assert challenger(seen(before, Reading(5, 1)), seen(after, Reading(25, 4))) == (80, 1, 20, 3)
+    assert challenger(seen(before, read(5, 1)), seen(after, read(25, 4))) == (80, 1, 20, 3)
+
+
+def test_a_pod_that_has_not_counted_yet_is_no_problem_where_others_have() -> None:
+    after = {**seen(TALKS, read(4, 1)), **seen(MUTE, Reading({}))}
+    before = {**seen(TALKS, read(0, 0)), **seen(MUTE, Reading({}))}
+
+    assert challenger(before, after) == (80, 1, 4, 1)
+
+
+def test_a_pod_that_does_not_serve_may_be_silent() -> None:
+    asleep = replace(MUTE, ready=False)
+    silence = Problem(Trouble.NOT_SCRAPED, "refused")
+    before = {**seen(TALKS, read(0, 0)), **seen(asleep, silence)}
+    after = {**seen(TALKS, read(4, 1)), **seen(asleep, silence)}
+
+    closed = bucket(Scrape(CHAMPION_BEFORE, before), Scrape(CHAMPION_AFTER, after))
+
+    assert closed.state is EvidenceState.SUFFICIENT
+    assert not closed.challenger_restarted
+
+
+def test_a_pod_that_comes_up_is_not_yet_whole_and_no_problem() -> None:
+    starts = replace(MUTE, ready=False)
+    before = {
+        **seen(TALKS, read(0, 0)),
+        **seen(starts, Problem(Trouble.NOT_SCRAPED, "refused")),
+    }
+    after = {**seen(TALKS, read(4, 1)), **seen(MUTE, read(9, 9))}
+
+    closed = bucket(Scrape(CHAMPION_BEFORE, before), Scrape(CHAMPION_AFTER, after))
+
+    assert closed.metrics["errors"].counts == (80, 1, 4, 1)
+    assert closed.state is EvidenceState.SUFFICIENT
+    assert closed.challenger_restarted
+
+
+@pytest.mark.parametrize(
+    ("after", "lost"),
+    [
+        (seen(TALKS, read(4, 1)), True),
+        ({**seen(TALKS, read(4, 1)), **seen(MUTE, read(1, 0))}, False),
+        (
+            {
+                **seen(TALKS, read(4, 1)),
+                **seen(MUTE, read(1, 0)),
+                **seen(pod("x", START - 60), read(9, 9)),
+            },
+            True,
+        ),
+    ],
+)
+def test_counts_that_a_challenger_pod_took_with_it_are_known_to_be_missing(
+    after: dict[str, PodReadings],
+    lost: bool,  # noqa: FBT001 - a column of the table.
+) -> None:
+    closed = bucket(Scrape(CHAMPION_BEFORE, BOTH_BEFORE), Scrape(CHAMPION_AFTER, after))
+
+    assert closed.challenger_restarted is lost
+    assert closed.state is EvidenceState.SUFFICIENT
+
+
+def test_a_second_round_at_one_boundary_begins_no_other_bucket() -> None:
+    recorder = Recorder(["errors"], TEN)
+    recorder.add(Scrape(CHAMPION_BEFORE, seen(TALKS, read(0, 0))), START)
+    recorder.add(Scrape(CHAMPION_AFTER, seen(TALKS, read(5, 0))), START + 1)
+    recorder.add(Scrape(CHAMPION_AFTER, seen(TALKS, read(9, 0))), START + TEN)
+
+    (closed,) = recorder.closed()
+    assert closed.metrics["errors"].counts == (80, 1, 9, 0)
 
 
 @pytest.mark.parametrize(
     ("before", "after", "state", "reason"),
     [
         ({}, {}, EvidenceState.INSUFFICIENT, EvidenceReason.NO_PODS),
+        ({}, seen(OLD, read(5, 1)), EvidenceState.INSUFFICIENT, EvidenceReason.COLLECTING),
         (
-            seen(OLD, Reading(5, 1)),
-            seen(OLD, Reading(5, 1)),
+            seen(OLD, read(5, 1)),
+            seen(OLD, read(5, 1)),
             EvidenceState.INSUFFICIENT,
             EvidenceReason.NO_TRAFFIC,
         ),
         (
-            seen(OLD, Reading(5, 1)),
+            seen(OLD, read(5, 1)),
             seen(OLD, Problem(Trouble.NOT_SCRAPED, "refused")),
             EvidenceState.PROVIDER_ERROR,
             EvidenceReason.NOT_SCRAPED,
         ),
         (
-            seen(OLD, NO_SERIES),
-            seen(OLD, NO_SERIES),
+            seen(OLD, read(5, 1)),
+            seen(OLD, Problem(Trouble.NO_LABEL, "no label")),
             EvidenceState.PROVIDER_ERROR,
+            EvidenceReason.NO_LABEL,
+        ),
+        (
+            seen(OLD, Reading({})),
+            seen(OLD, Reading({})),
+            EvidenceState.INSUFFICIENT,
             EvidenceReason.NO_SERIES,
         ),
         (
-            seen(OLD, Reading(5, 1)),
-            seen(OLD, reading(math.nan, 0)),
+            seen(replace(OLD, ready=False), Problem(Trouble.NOT_SCRAPED, "refused")),
+            seen(replace(OLD, ready=False), Problem(Trouble.NOT_SCRAPED, "refused")),
+            EvidenceState.INSUFFICIENT,
+            EvidenceReason.NO_PODS,
+        ),
+        (
+            seen(OLD, read(5, 1)),
+            seen(OLD, reading({"": Series(math.nan, bad=False)})),
             EvidenceState.PROVIDER_ERROR,
             EvidenceReason.MALFORMED,
         ),
@@ -191,21 +300,31 @@ def test_absence_is_a_state_and_never_a_value(
     assert closed.metrics["errors"].counts is None
 
 
-@pytest.mark.parametrize(("total", "bad"), [(-1, 0), (5, 6), (1e300, 0), (math.inf, 0), (3, -1)])
-def test_nonsense_is_no_reading(total: float, bad: float) -> None:
-    refused = reading(total, bad)
+@pytest.mark.parametrize("value", [-1.0, 0.5, 1e300, math.inf, -math.inf, math.nan])
+def test_one_nonsensical_series_makes_no_reading(value: float) -> None:
+    refused = reading({"a": Series(10, bad=False), "b": Series(value, bad=True)})
 
     assert isinstance(refused, Problem)
     assert refused.trouble is Trouble.MALFORMED
 
 
+def test_nonsense_in_one_pod_leaves_the_bucket_without_any_value() -> None:
+    after = {**ONE_SILENT, **seen(MUTE, Problem(Trouble.MALFORMED, "nonsense"))}
+
+    closed = bucket(Scrape(CHAMPION_BEFORE, BOTH_BEFORE), Scrape(CHAMPION_AFTER, after))
+
+    metric = closed.metrics["errors"]
+    assert (metric.counts, metric.champion, metric.challenger) == (None, {}, {})
+    assert closed.reason is EvidenceReason.MALFORMED
+
+
 def test_restarts_are_counted_by_pod() -> None:
     calm, dies, late = pod("calm"), pod("dies", restarts=2), pod("late", START + 2, restarts=1)
-    before = {**seen(calm, Reading(0, 0)), **seen(dies, Reading(0, 0))}
+    before = {**seen(calm, read(0, 0)), **seen(dies, read(0, 0))}
     after = {
-        **seen(calm, Reading(1, 0)),
-        **seen(replace(dies, restarts=3), Reading(1, 0)),
-        **seen(late, Reading(1, 0)),
+        **seen(calm, read(1, 0)),
+        **seen(replace(dies, restarts=3), read(1, 0)),
+        **seen(late, read(1, 0)),
     }
 
     closed = bucket(Scrape(CHAMPION_BEFORE, before), Scrape(CHAMPION_AFTER, after))
@@ -240,8 +359,8 @@ def test_the_next_round_is_due_at_the_next_boundary() -> None:
 def test_evidence_grows_old() -> None:
     recorder = Recorder(["errors"], TEN)
     assert recorder.evidence(START).reason is EvidenceReason.COLLECTING
-    recorder.add(Scrape(CHAMPION_BEFORE, seen(pod("n"), Reading(0, 0))), START)
-    recorder.add(Scrape(CHAMPION_AFTER, seen(pod("n"), Reading(9, 0))), START + TEN)
+    recorder.add(Scrape(CHAMPION_BEFORE, seen(pod("n"), read(0, 0))), START)
+    recorder.add(Scrape(CHAMPION_AFTER, seen(pod("n"), read(9, 0))), START + TEN)
 
     assert recorder.evidence(START + 15).state is EvidenceState.SUFFICIENT
     assert recorder.evidence(START + 41).state is EvidenceState.STALE
@@ -258,3 +377,35 @@ def test_the_base_rate_is_the_champions_or_the_given_one() -> None:
 
     assert baseline.base_rate("errors", 0.01) == pytest.approx(10.5 / 801)
     assert baseline.dispersion("errors").phi >= 1
+
+
+def hour_of(rates: list[int]) -> Baseline:
+    """A champion that fails `rates[k]` of 100 requests in bucket k."""
+    baseline = Baseline(["errors"])
+    total = bad = 0
+    recorder = Recorder(["errors"], TEN)
+    for k, failed in enumerate([*rates, 0]):
+        recorder.add(Scrape(seen(OLD, read(total, bad)), {}), START + k * TEN)
+        total, bad = total + 100, bad + failed
+    for closed in recorder.closed():
+        baseline.add(closed)
+    return baseline
+
+
+def test_the_base_rate_forgets_what_is_older_than_an_hour() -> None:
+    baseline = hour_of([50] * 360 + [1] * 360)
+
+    assert baseline.base_rate("errors", 0.5) == pytest.approx(0.01, rel=0.02)
+
+
+def test_the_scatter_of_the_past_is_where_phi_starts() -> None:
+    baseline = Baseline(["errors"])
+    recorder = Recorder(["errors"], TEN)
+    for k in range(21):
+        # One of two pods fails 40 of 100 in every second bucket, the other never does.
+        noisy = {**seen(pod("a"), read(100 * k, 40 * (k // 2))), **seen(pod("b"), read(100 * k, 0))}
+        recorder.add(Scrape(noisy, {}), START + k * TEN)
+    for closed in recorder.closed():
+        baseline.add(closed)
+
+    assert baseline.dispersion("errors").phi > 10

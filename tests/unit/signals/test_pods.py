@@ -1,6 +1,7 @@
 """Reading what pods expose, from real sockets on loopback."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
@@ -8,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from shieldx.signals.pods import PodsSource, parse
-from shieldx.signals.readings import Counter, Pod, Problem, Reading, Trouble
+from shieldx.signals.readings import Counter, Pod, Problem, Reading, Series, Trouble
 from shieldx.signals.selector import Selector
 
 COUNTER = Counter("errors", "http_requests_total", Selector.parse('code=~"5.."'))
@@ -22,18 +23,51 @@ http_requests_created{code="200"} 1.7e9
 # TYPE other_total counter
 other_total 5
 """
+READ = Reading(
+    {
+        "code='200'": Series(90, bad=False),
+        "code='500'": Series(7, bad=True),
+        "code='503'": Series(3, bad=True),
+    }
+)
 
 
-def test_bad_series_are_summed_apart() -> None:
-    assert parse(TEXT, [COUNTER], "p")["errors"] == Reading(100, 10)
+def test_each_series_is_read_and_judged() -> None:
+    assert parse(TEXT, [COUNTER], "p")["errors"] == READ
+
+
+def test_other_counters_cannot_spoil_this_one() -> None:
+    spoilt = f"{TEXT}http_requests_total_of_others NaN\nbroken{{ 1\n"
+
+    assert parse(spoilt, [COUNTER], "p")["errors"] == READ
+
+
+def test_a_page_of_megabytes_does_not_hold_up_the_loop() -> None:
+    page = TEXT + 'other_total{path="/x"} 5\n' * 150_000
+
+    before = time.perf_counter()
+    found = parse(page, [COUNTER], "p")
+    took = time.perf_counter() - before
+
+    assert found["errors"] == READ
+    assert took < 1  # Parsed whole, it takes ten times that.
 
 
 @pytest.mark.parametrize(
     ("text", "outcome"),
     [
-        ("# TYPE http_requests_total counter\n", Reading(0, 0)),
-        ("# TYPE other_total counter\nother_total 1\n", Trouble.NO_SERIES),
-        ("", Trouble.NO_SERIES),
+        ("# TYPE http_requests_total counter\n", Reading({})),
+        ("# TYPE other_total counter\nother_total 1\n", Reading({})),
+        ("", Reading({})),
+        ('http_requests_total{status="500"} 3\n', Trouble.NO_LABEL),
+        ("http_requests_total 3\n", Trouble.NO_LABEL),
+        ('http_requests_total{code="500"} 3\n' * 2, Trouble.MALFORMED),
+        ('http_requests_total{code="500"} -3\n', Trouble.MALFORMED),
+        ('http_requests_total{code="500"} 1e99\n', Trouble.MALFORMED),
+        (
+            "".join(f'http_requests_total{{code="{n}"}} 1\n' for n in range(2001)),
+            Trouble.MALFORMED,
+        ),
         ('http_requests_total{code="500" 3\n', Trouble.MALFORMED),
         ("<html>not found</html>", Trouble.MALFORMED),
         (
@@ -42,9 +76,7 @@ def test_bad_series_are_summed_apart() -> None:
         ),
     ],
 )
-def test_what_is_declared_counts_and_what_is_not_is_no_number(
-    text: str, outcome: Reading | Trouble
-) -> None:
+def test_only_counts_become_a_reading(text: str, outcome: Reading | Trouble) -> None:
     found = parse(text, [COUNTER], "p")["errors"]
 
     assert (found.trouble if isinstance(found, Problem) else found) == outcome
@@ -62,7 +94,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.mark.parametrize(
     ("status", "body", "outcome"),
     [
-        (200, TEXT, Reading(100, 10)),
+        (200, TEXT, READ),
         (404, "", Trouble.NOT_SCRAPED),
         (302, "", Trouble.NOT_SCRAPED),
         (200, "x" * (5 * 2**20), Trouble.NOT_SCRAPED),
