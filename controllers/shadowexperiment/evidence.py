@@ -4,7 +4,7 @@ Everything that was decided on lies in the experiment's status; this is only wha
 on yet: the last scrape, buckets that no status write has taken in, and the champion's past.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from controllers.shadowexperiment.verdicts import Engine, Judgment, judge, round
 from shieldx.resources.shadowexperiment import Guardrail, ShadowExperimentSpec
 from shieldx.signals.baseline import Baseline
 from shieldx.signals.buckets import Bucket, Recorder
-from shieldx.signals.readings import Counter, MetricSource, Pod
+from shieldx.signals.readings import Counter, MetricSource, Pod, PodReadings, Scrape
 from shieldx.signals.selector import Selector
 
 # In these nobody asks for the challenger's numbers, and the champion's are its past.
@@ -37,6 +37,8 @@ class Evidence:
         self._recorder = Recorder(names, spec.decision.bucket.total_seconds())
         self._baseline = Baseline(names)
         self._pending: list[Bucket] = []
+        self._arms: tuple[Sequence[Pod], Sequence[Pod]] | None = None
+        self._scraped: tuple[float, Scrape] | None = None
         # By the state that they were dumped to: the stored one, and the one about to be stored.
         self._engines: dict[str | None, Engine] = {}
 
@@ -48,20 +50,34 @@ class Evidence:
         """Return when to scrape next."""
         return datetime.fromtimestamp(self._recorder.next_scrape_at(now.timestamp()), UTC)
 
-    async def gather(
-        self, phase: Phase, champion: Sequence[Pod], challenger: Sequence[Pod], now: datetime
-    ) -> None:
-        """Scrape if a bucket ends now, and keep what has been closed."""
+    async def scrape(self, phase: Phase, now: datetime) -> None:
+        """Read the pods that were seen last, if a bucket ends now.
+
+        This comes first in a pass: what Kubernetes has to say takes time, and a scrape that is
+        late ends no bucket.
+        """
         at = now.timestamp()
-        if self._recorder.next_scrape_at(at) > at:
+        self._scraped = None
+        if self._arms is None or self._recorder.next_scrape_at(at) > at:
             return
-        alone = phase in CHAMPION_ALONE
-        scrape = await self._source.scrape(self._counters, champion, [] if alone else challenger)
-        self._recorder.add(scrape, at)
+        champion, challenger = self._arms
+        asked = [] if phase in CHAMPION_ALONE else challenger
+        self._scraped = at, await self._source.scrape(self._counters, champion, asked)
+
+    def take(self, phase: Phase, champion: Sequence[Pod], challenger: Sequence[Pod]) -> None:
+        """Take in what was scraped, with the pods as they are now, and keep what it closes."""
+        self._arms = champion, challenger
+        if self._scraped is None:
+            return
+        at, scrape = self._scraped
+        current = Scrape(
+            _present(scrape.champion, champion), _present(scrape.challenger, challenger)
+        )
+        self._recorder.add(current, at)
         for bucket in self._recorder.closed():
             if phase is Phase.STEPPING:
                 self._pending = [*self._pending[1 - PENDING_KEPT :], bucket]
-            elif alone:
+            elif phase in CHAMPION_ALONE:
                 self._baseline.add(bucket)
 
     def judge(
@@ -93,3 +109,8 @@ class Evidence:
 
     def _base_rate(self, guardrail: Guardrail) -> float:
         return rounded(self._baseline.base_rate(guardrail.name, guardrail.base_rate))
+
+
+def _present(read: Mapping[str, PodReadings], pods: Sequence[Pod]) -> dict[str, PodReadings]:
+    """Return what was read of pods that are still there, which says more than their silence."""
+    return {pod.uid: PodReadings(pod, read[pod.uid].readings) for pod in pods if pod.uid in read}
