@@ -17,7 +17,7 @@ from shieldx.resources.shadowexperiment import Guardrail, ShadowExperimentSpec
 from shieldx.signals.baseline import Baseline
 from shieldx.signals.buckets import Bucket, Recorder
 from shieldx.signals.readings import Counter, MetricSource, Pod, PodReadings, Scrape
-from shieldx.signals.selector import Selector
+from shieldx.signals.selector import InvalidSelectorError, Selector
 
 # In these nobody asks for the challenger's numbers, and the champion's are its past.
 CHAMPION_ALONE: Final = frozenset({Phase.IDLE, Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PREPARING})
@@ -30,9 +30,12 @@ class Evidence:
     def __init__(self, spec: ShadowExperimentSpec, source: MetricSource) -> None:
         self._source = source
         self._question = spec.guardrails, spec.decision.bucket
-        self._counters = [
-            Counter(each.name, each.counter, Selector.parse(each.bad)) for each in spec.guardrails
-        ]
+        self.problem: str | None = None
+        self._counters: list[Counter] = []
+        try:
+            self._counters = [_counter(each) for each in spec.guardrails]
+        except InvalidSelectorError as malformed:
+            self.problem = f"spec.metrics.guardrails[].bad: {malformed}"
         names = [each.name for each in self._counters]
         self._recorder = Recorder(names, spec.decision.bucket.total_seconds())
         self._baseline = Baseline(names)
@@ -84,6 +87,8 @@ class Evidence:
         self, spec: ShadowExperimentSpec, progress: Progress, now: datetime, *, started: datetime
     ) -> Judgment:
         """Judge the run by its stored state and what has been closed since."""
+        if self.problem is not None:
+            return Judgment(message=self.problem)
         if progress.phase is Phase.PREPARING:
             return self._beginning(spec, progress)
         if progress.phase is not Phase.STEPPING:
@@ -109,6 +114,10 @@ class Evidence:
 
     def _base_rate(self, guardrail: Guardrail) -> float:
         return rounded(self._baseline.base_rate(guardrail.name, guardrail.base_rate))
+
+
+def _counter(guardrail: Guardrail) -> Counter:
+    return Counter(guardrail.name, guardrail.counter, Selector.parse(guardrail.bad))
 
 
 def _present(read: Mapping[str, PodReadings], pods: Sequence[Pod]) -> dict[str, PodReadings]:

@@ -1,7 +1,7 @@
 """One experiment's passes: look, judge, decide, write; and what this process has measured."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -61,9 +61,10 @@ class Trial:
         evidence.take(before.phase, look.champion, look.challenger)
         now = self._clock()
         judgment = evidence.judge(spec, before, now, started=self._started)
-        situation = Situation(names, spec, look.observed, before, judgment, now)
+        seen = replace(look.observed, problem=look.observed.problem or evidence.problem)
+        situation = Situation(names, spec, seen, before, judgment, now)
         todo = plan(situation)
-        await act(self._cluster, names, look.observed, todo, status(situation, todo))
+        await act(self._cluster, names, seen, todo, status(situation, todo))
         until_scrape = evidence.next_at(self._clock()) - self._clock()
         return Pass(max(min(todo.check_again, until_scrape), timedelta(0)), before, todo.progress)
 

@@ -334,3 +334,16 @@ async def test_silent_pods_hold_the_weight() -> None:
 
     world.silent = False
     await world.until("Promoted")
+
+
+async def test_a_selector_that_cannot_be_read_is_named_and_can_be_mended() -> None:
+    world = World()
+    metrics = world.experiment["spec"]["metrics"]
+    broken = {**metrics["guardrails"][0], "bad": 'code=~"("'}
+    world.edit(metrics={**metrics, "guardrails": [broken]})
+    await world.until("Invalid")
+
+    assert "spec.metrics.guardrails[].bad" in world.status["decision"]
+
+    world.edit(metrics=metrics)
+    await world.until("Idle")
