@@ -8,9 +8,12 @@ routed nowhere.
 import hashlib
 import ipaddress
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tests.support.cluster.errors import ClusterError
 
 CHECKOUT: Final = Path(__file__).resolve().parents[3]
 NODES: Final = ("node1", "node2")
@@ -36,6 +39,13 @@ class Node:
     name: str
     address: str
     pods: str
+
+    @property
+    def mac(self) -> str:
+        """The same after every start: a neighbour that remembers it finds the machine at once."""
+        return ":".join(
+            f"{byte:02x}" for byte in (2, 0, *ipaddress.ip_address(self.address).packed)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +112,25 @@ class Layout:
 def preferred_slot(checkout: Path) -> int:
     """Return the block of addresses that a checkout takes if nobody has it."""
     return int.from_bytes(hashlib.sha256(f"net {checkout}".encode()).digest()[:4]) % SLOTS
+
+
+def networks_of(addresses: str) -> list[ipaddress.IPv4Network]:
+    """Return the networks that a machine is in, from `ip -4 -brief address`."""
+    return [
+        ipaddress.IPv4Interface(word).network
+        for line in addresses.splitlines()
+        for word in line.split()[2:]
+        if "/" in word
+    ]
+
+
+def free_slot(preferred: int, taken: Sequence[ipaddress.IPv4Network]) -> int:
+    """Return the first block from `preferred` on that overlaps none of the machine's networks."""
+    for offset in range(SLOTS):
+        slot = (preferred + offset) % SLOTS
+        if not any(Layout(CHECKOUT, slot).network.overlaps(network) for network in taken):
+            return slot
+    raise ClusterError("every block of addresses is taken: end a cluster of another checkout")
 
 
 def cache_folder() -> Path:

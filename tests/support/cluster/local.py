@@ -16,7 +16,14 @@ from typing import Final, override
 from tests.support.cluster import binaries, cgroups, configs, images, preflight
 from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.errors import ClusterError
-from tests.support.cluster.layout import CHECKOUT, NODES, SLOTS, Layout, preferred_slot
+from tests.support.cluster.layout import (
+    CHECKOUT,
+    NODES,
+    Layout,
+    free_slot,
+    networks_of,
+    preferred_slot,
+)
 from tests.support.cluster.pki import ensure_pki
 from tests.support.cluster.progress import say, step
 
@@ -130,6 +137,13 @@ class LocalCluster(Cluster):
         """Switch a lost machine on again."""
         self._layout.wanted(node).touch()
         _wait_for(lambda: self.node_pid(node) is not None, f"the start of {node}", 60)
+        # A machine that was lost a moment ago is still called Ready: its own sign of life counts.
+        before = self._sign_of_life(node)
+        _wait_for(
+            lambda: self._sign_of_life(node) not in {before, ""},
+            f"a sign of life of {node}",
+            PATIENCE_SECONDS,
+        )
         self._wait_ready((node,))
 
     def cut(self, node: str) -> None:
@@ -150,7 +164,8 @@ class LocalCluster(Cluster):
         """Return the host's number of a node's first process, or None if it is not up."""
         wanted = ["tests.support.cluster.node", str(self._layout.checkout), node]
         for pid, arguments in _processes():
-            if arguments[0] != "unshare" and all(word in arguments for word in wanted):
+            # A program that the node is about to start still has the node's own arguments.
+            if all(word in arguments for word in wanted) and _is_first_process(pid):
                 return pid
         return None
 
@@ -163,6 +178,8 @@ class LocalCluster(Cluster):
             self._start_supervisor(programs)
         for node in NODES:
             self._layout.wanted(node).touch()
+            with contextlib.suppress(ClusterError):  # A node that is being started has no cable.
+                self.heal(node)
         with step("start two nodes"):
             self._wait_ready(NODES)
         for image in images.cluster_images(programs):
@@ -177,14 +194,10 @@ class LocalCluster(Cluster):
 
     def _choose_addresses(self) -> None:
         used = subprocess.run(
-            ["ip", "-brief", "address"], capture_output=True, text=True, check=True
+            ["ip", "-4", "-brief", "address"], capture_output=True, text=True, check=True
         ).stdout
-        for offset in range(SLOTS):
-            layout = Layout(self._layout.checkout, (self._layout.slot + offset) % SLOTS)
-            if f" {layout.host_address}/" not in used:
-                break
-        else:
-            raise ClusterError("every block of addresses is taken by another cluster")
+        slot = free_slot(self._layout.slot, networks_of(used))
+        layout = Layout(self._layout.checkout, slot)
         if layout.slot != self._layout.slot and layout.folder.exists():
             shutil.rmtree(layout.folder)  # Certificates and disks belong to the old addresses.
         self._layout = layout
@@ -273,6 +286,14 @@ class LocalCluster(Cluster):
             }
         return set()
 
+    def _sign_of_life(self, node: str) -> str:
+        with contextlib.suppress(ClusterError):
+            return self.kubectl(
+                *("get", "lease", node, "--namespace=kube-node-lease", "--request-timeout=3s"),
+                "--output=jsonpath={.spec.renewTime}",
+            )
+        return ""
+
     def _wait_ready(self, nodes: tuple[str, ...]) -> None:
         _wait_for(
             lambda: set(nodes) <= self._ready_nodes(),
@@ -311,6 +332,16 @@ def _processes() -> Iterator[tuple[int, list[str]]]:
             with contextlib.suppress(OSError):
                 if arguments := (process / "cmdline").read_bytes().decode().split("\0"):
                     yield int(process.name), arguments
+
+
+def _is_first_process(pid: int) -> bool:
+    """Whether the process is number 1 of its own pid namespace."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    numbers = next(line for line in status.splitlines() if line.startswith("NSpid:"))
+    return numbers.split()[-1] == "1"
 
 
 def _link_exists(name: str) -> bool:

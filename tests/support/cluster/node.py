@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from tests.support.cluster import cgroups, configs
 from tests.support.cluster.layout import (
@@ -24,6 +24,7 @@ from tests.support.cluster.layout import (
 )
 
 PATIENCE_SECONDS: Final = 120
+RESTART_SECONDS: Final = 1.0
 
 
 def main(layout: Layout, name: str, programs: Path) -> None:
@@ -33,22 +34,51 @@ def main(layout: Layout, name: str, programs: Path) -> None:
     _prepare_network(layout, node)
     logs = Path(NODE_DISK) / "logs"
     logs.mkdir(exist_ok=True)
-    _start(logs, "containerd", ["containerd", f"--config={NODE_DISK}/containerd.toml"])
+    programs_of_node = _Programs(logs)
+    programs_of_node.start("containerd", ["containerd", f"--config={NODE_DISK}/containerd.toml"])
     if node == layout.nodes[0]:
         for program, command in configs.control_plane(node).items():
-            _start(logs, program, command)
+            programs_of_node.start(program, command)
             if program == "kube-apiserver":
                 _wait(lambda: _kubectl("get", "--raw", "/readyz"))
     _wait(lambda: _kubectl("get", "--raw", "/readyz"))
     for program, command in configs.machine(node).items():
         if program == "kube-router":
             _wait(lambda: _kubectl("get", "node", name))
-        _start(logs, program, command)
-    while True:
-        try:
-            os.wait()
-        except ChildProcessError:
-            time.sleep(1)
+        programs_of_node.start(program, command)
+    programs_of_node.watch()
+
+
+class _Programs:
+    """The programs of this machine: started again when they end, as an init system does."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._running: dict[int, tuple[str, list[str]]] = {}
+
+    def start(self, name: str, command: list[str]) -> None:
+        path = shutil.which(command[0]) or command[0]
+        with (self._logs / f"{name}.log").open("ab") as log:
+            pid = os.posix_spawn(
+                path,
+                [path, *command[1:]],
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
+                    (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+                ],
+                setsid=True,
+            )
+        self._running[pid] = (name, command)
+
+    def watch(self) -> NoReturn:
+        """Bury whoever ends; start again what belongs to the machine."""
+        while True:
+            pid, _ = os.wait()
+            if (ended := self._running.pop(pid, None)) is not None:
+                time.sleep(RESTART_SECONDS)
+                self.start(*ended)
 
 
 def _prepare_files(layout: Layout, node: Node, programs: Path) -> None:
@@ -101,18 +131,6 @@ def _prepare_network(layout: Layout, node: Node) -> None:
     for other in layout.nodes:
         if other != node:
             _run("ip", "route", "add", other.pods, "via", other.address)
-
-
-def _start(logs: Path, name: str, command: list[str]) -> None:
-    path = shutil.which(command[0]) or command[0]
-    with (logs / f"{name}.log").open("ab") as log:
-        subprocess.Popen(
-            [path, *command[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
 
 
 def _kubectl(*arguments: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.cluster import cgroups
-from tests.support.cluster.layout import NODES, Layout
+from tests.support.cluster.layout import Layout, Node
 
 LOOK_SECONDS: Final = 0.2
 FABRIC: Final = "fabric"
@@ -33,16 +33,17 @@ def main(layout: Layout, programs: Path) -> None:
         if not uplinked and _succeeds("ip", "link", "show", UPLINK):
             _run("ip", "link", "set", UPLINK, "master", FABRIC, "up")
             uplinked = True
-        for name in NODES:
-            process = running.get(name)
+        for node in layout.nodes:
+            process = running.get(node.name)
             alive = process is not None and process.poll() is None
-            if not alive and layout.wanted(name).exists():
-                running[name] = _start(layout, name, programs)
+            if not alive and layout.wanted(node.name).exists():
+                running[node.name] = _start(layout, node, programs)
         _reap(running)
         time.sleep(LOOK_SECONDS)
 
 
-def _start(layout: Layout, name: str, programs: Path) -> subprocess.Popen[bytes]:
+def _start(layout: Layout, node: Node, programs: Path) -> subprocess.Popen[bytes]:
+    name = node.name
     groups = cgroups.make(f"{layout.cgroup}/{name}")
     layout.logs.mkdir(exist_ok=True)
     layout.disk(name).mkdir(parents=True, exist_ok=True)
@@ -62,11 +63,11 @@ def _start(layout: Layout, name: str, programs: Path) -> subprocess.Popen[bytes]
             preexec_fn=lambda: cgroups.enter(groups),  # noqa: PLW1509 - one thread, and it must be.
         )
     with contextlib.suppress(TimeoutError):
-        _connect(process.pid, name)
+        _connect(process.pid, node)
     return process
 
 
-def _connect(unshare: int, name: str) -> None:
+def _connect(unshare: int, node: Node) -> None:
     """Give the node its end of a cable, as soon as it has a network of its own."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -75,13 +76,13 @@ def _connect(unshare: int, name: str) -> None:
             for child in children.read_text().split():
                 if Path(f"/proc/{child}/root/run/namespaces-ready").exists():
                     _run(
-                        *("ip", "link", "add", f"to-{name}", "type", "veth"),
-                        *("peer", "name", "eth0", "netns", child),
+                        *("ip", "link", "add", f"to-{node.name}", "type", "veth"),
+                        *("peer", "name", "eth0", "address", node.mac, "netns", child),
                     )
-                    _run("ip", "link", "set", f"to-{name}", "master", FABRIC, "up")
+                    _run("ip", "link", "set", f"to-{node.name}", "master", FABRIC, "up")
                     return
         time.sleep(0.05)
-    raise TimeoutError(name)
+    raise TimeoutError(node.name)
 
 
 def _reap(running: dict[str, subprocess.Popen[bytes]]) -> None:
