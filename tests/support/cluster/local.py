@@ -215,33 +215,20 @@ class LocalCluster(Cluster):
         # Whatever containers wrote about themselves belongs to a machine that is gone.
         (layout.folder / "loaded.json").unlink(missing_ok=True)
         shutil.rmtree(layout.folder / "disks", ignore_errors=True)
-        with (layout.logs / "supervisor.log").open("ab") as log:
-            process = subprocess.Popen(
-                [
-                    *("unshare", "--net", "--mount", "--pid", "--fork"),
-                    *("--kill-child=KILL", "--mount-proc"),
-                    *(sys.executable, "-m", "tests.support.cluster.supervisor"),
-                    *(str(layout.checkout), str(layout.slot), str(programs)),
-                ],
-                cwd=layout.checkout,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-            subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "tests.support.cluster.reaper"),
-                    *(str(process.pid), layout.cgroup),
-                ],
-                cwd=layout.checkout,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._detach(
+            *("unshare", "--net", "--mount", "--pid", "--fork"),
+            *("--kill-child=KILL", "--mount-proc"),
+            *(sys.executable, "-m", "tests.support.cluster.supervisor"),
+            *(str(layout.checkout), str(layout.slot), str(programs)),
+        )
+        _wait_for(lambda: self._supervisor() is not None, "the supervisor", 30)
+        supervisor = self._supervisor()
+        self._detach(
+            *(sys.executable, "-m", "tests.support.cluster.reaper"),
+            *(str(supervisor), layout.cgroup),
+        )
         _wait_for(ready.exists, "the supervisor", 30)
-        child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+        child = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()[0]
         _run(
             *("ip", "link", "add", layout.link, "type", "veth"),
             *("peer", "name", "up0", "netns", child),
@@ -249,6 +236,18 @@ class LocalCluster(Cluster):
         prefix = layout.network.prefixlen
         _run("ip", "address", "add", f"{layout.host_address}/{prefix}", "dev", layout.link)
         _run("ip", "link", "set", layout.link, "up")
+
+    def _detach(self, *command: str) -> None:
+        """Start a program that is nobody's child: it outlives us and is not ours to bury."""
+        with (self._layout.logs / "supervisor.log").open("ab") as log:
+            subprocess.run(
+                ["setsid", "--fork", *command],
+                cwd=self._layout.checkout,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=True,
+            )
 
     def _supervisor(self) -> int | None:
         """Return the number of the process whose end is the end of the cluster, or None."""
