@@ -61,21 +61,20 @@ def docker_answers() -> bool:
 
 def build(image: Image) -> str:
     """Build an image and return its id."""
-    with step(f"build image {image.tag}"):
+    with step(f"build image {image.tag}"), tempfile.TemporaryDirectory() as folder:
+        # The builder's own word, not the tag's: another checkout may build the same tag meanwhile.
+        word = Path(folder) / "id"
         if docker_answers():
-            _run("docker", "build", *_common(image))
-            return _run("docker", "image", "inspect", "--format", "{{.Id}}", image.tag)
-        if image.target not in {"pause", "coredns", "local-path"}:
-            ensure_base()
-        _run(
-            "buildah",
-            "build",
-            "--layers",
-            "--network=host",
-            *_certificates(),
-            *_common(image),
-        )
-        return _run("buildah", "inspect", "--type=image", "--format={{.FromImageID}}", image.tag)
+            _run("docker", "build", f"--iidfile={word}", *_common(image))
+        else:
+            if image.target not in {"pause", "coredns", "local-path"}:
+                ensure_base()
+            _run(
+                *("buildah", "build", "--layers", "--network=host", f"--iidfile={word}"),
+                *_certificates(),
+                *_common(image),
+            )
+        return word.read_text().strip().removeprefix("sha256:")
 
 
 def export(image: Image, identity: str) -> Path:
@@ -83,7 +82,7 @@ def export(image: Image, identity: str) -> Path:
     folder = cache_folder() / "images"
     folder.mkdir(parents=True, exist_ok=True)
     name = image.tag.replace("/", "_").replace(":", "_")
-    archive = folder / f"{name}-{identity.removeprefix('sha256:')[:16]}.tar"
+    archive = folder / f"{name}-{identity[:16]}.tar"
     if archive.exists():
         return archive
     with step(f"export image {image.tag}"), tempfile.TemporaryDirectory(dir=folder) as making:
@@ -91,7 +90,7 @@ def export(image: Image, identity: str) -> Path:
         if docker_answers():
             _run("docker", "save", "--output", str(file), image.tag)
         else:
-            _run("buildah", "push", "--quiet", image.tag, f"docker-archive:{file}:{image.tag}")
+            _run("buildah", "push", "--quiet", identity, f"docker-archive:{file}:{image.tag}")
         for older in folder.glob(f"{name}-*.tar"):
             older.unlink(missing_ok=True)
         file.rename(archive)
