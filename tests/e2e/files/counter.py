@@ -1,4 +1,3 @@
-
 """An app whose counters grow with the clock: RATE requests a second, of which ERROR_RATE are bad.
 
 So the evidence depends on no load, and two pods of one version differ by nothing. It is ready
