@@ -110,7 +110,7 @@ def test_the_configuration_is_what_the_api_reads(tmp_path: Any) -> None:
     )["data"]
     file.write_text(data["ledger.json"])
 
-    config = load(file)
+    config, _ = load(file)
 
     assert (config.ledger, config.shard, config.asset.code, config.asset.scale) == (
         "bank/credits",
