@@ -54,7 +54,7 @@ class Demo:
     def show(self, *command: str) -> None:
         """Show a kubectl command and what it prints."""
         self.say(f"[dim]$[/dim] kubectl {' '.join(command)}")
-        self._console.print(self._shop.kubectl(*command), markup=False)
+        self._console.print(self._shop.kubectl(*command).rstrip(), markup=False)
 
     def tell(self, experiment: dict[str, Any]) -> bool:
         """Tell the whole story; return whether it went as it should."""

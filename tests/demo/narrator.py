@@ -24,7 +24,7 @@ def changes(before: Json, after: Json) -> list[str]:
 def weight(status: Json) -> str:
     """Say which share of the traffic the challenger has."""
     step = status.get("step", {})
-    if not step.get("index") or status.get("phase") not in {"Stepping", "Promoting"}:
+    if not step.get("index") or status.get("phase") != "Stepping":
         return ""
     return (
         f"step {step['index']} of {step['count']}: {step.get('actual', 0)} % of the pods "
