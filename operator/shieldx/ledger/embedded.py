@@ -6,7 +6,7 @@ process at a time owns the directory, by a lock that dies with it, and the serve
 owner, whatever kills that.
 
 PostgreSQL refuses to run as root. Root's server therefore runs as an unprivileged user, and gets
-the directory as an open descriptor: it need not be able to walk there, so `--data /root/ledger`
+the directory as an open descriptor: it need not be able to walk there, so a folder in root's home
 works. Programs that the user cannot reach (a virtual environment below /root) are copied.
 
     EmbeddedError        the directory or the server cannot be used; the message says what to do

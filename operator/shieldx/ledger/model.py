@@ -18,12 +18,12 @@ A refusal is an answer like any other: it is chained, and its key replays it for
 Times are integers: microseconds since 1970.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, assert_never
 
 import msgspec
 
-from shieldx.ledger import chain
+from shieldx.ledger.draft import Draft, RefusedError, finish, overflow, touched
 from shieldx.ledger.operations import (
     MAX_AMOUNT,
     ChangeAccount,
@@ -88,15 +88,6 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.decode
 
 
-class _RefusedError(Exception):
-    """An operation is refused; the facts go into the answer."""
-
-    def __init__(self, code: Code, message: str, **facts: object) -> None:
-        super().__init__(message)
-        self.code = code
-        self.body: dict[str, object] = {"message": message, **facts}
-
-
 def decide(
     state: State, requests: Sequence[Request], now: int
 ) -> tuple[list[list[Answer]], Changes]:
@@ -106,7 +97,7 @@ def decide(
     (`touched` says which); it is not changed. `now` is not before the head's time.
     Returns one list of answers a request, and the changes that make them true.
     """
-    draft = _Draft(state, now)
+    draft = Draft(state, now)
     return [_decide(draft, request) for request in requests], draft.changes
 
 
@@ -120,7 +111,7 @@ def merge(state: State, changes: Changes) -> None:
     state.references.update(changes.references)
 
 
-def _decide(draft: "_Draft", request: Request) -> list[Answer]:
+def _decide(draft: Draft, request: Request) -> list[Answer]:
     if request.atomic:
         return _decide_together(draft, request)
     return [
@@ -129,7 +120,7 @@ def _decide(draft: "_Draft", request: Request) -> list[Answer]:
     ]
 
 
-def _decide_one(draft: "_Draft", caller: str, key: str | None, operation: Operation) -> Answer:
+def _decide_one(draft: Draft, caller: str, key: str | None, operation: Operation) -> Answer:
     text = canonical(operation)
     if key is not None and (known := draft.remembered((caller, key))):
         return _replay(known, text)
@@ -137,7 +128,7 @@ def _decide_one(draft: "_Draft", caller: str, key: str | None, operation: Operat
         draft.settle_expired(operation)
         body = _apply(draft, operation)
         code = Code.CREATED
-    except _RefusedError as refused:
+    except RefusedError as refused:
         code, body = refused.code, refused.body
     if isinstance(operation, Expire):
         return Answer(code, body)  # What has expired was chained when it was settled.
@@ -145,7 +136,7 @@ def _decide_one(draft: "_Draft", caller: str, key: str | None, operation: Operat
     return Answer(code, body)
 
 
-def _decide_together(draft: "_Draft", request: Request) -> list[Answer]:
+def _decide_together(draft: Draft, request: Request) -> list[Answer]:
     (key,) = request.keys
     texts = [canonical(operation) for operation in request.operations]
     text = canonical_batch(texts)
@@ -186,7 +177,7 @@ def _replay(known: Remembered, text: bytes) -> Answer:
     return Answer(Code(known.code), _decode(known.answer), replayed=True)
 
 
-def _apply(draft: "_Draft", operation: Operation) -> dict[str, Any]:  # noqa: PLR0911 - one a kind.
+def _apply(draft: Draft, operation: Operation) -> dict[str, Any]:  # noqa: PLR0911 - one a kind.
     match operation:
         case Transfer():
             return _transfer(draft, operation)
@@ -195,7 +186,7 @@ def _apply(draft: "_Draft", operation: Operation) -> dict[str, Any]:  # noqa: PL
         case Commit():
             return _commit(draft, operation)
         case Void():
-            return _finish(draft, draft.open_hold(operation.hold), "voided")
+            return finish(draft, draft.open_hold(operation.hold), "voided")
         case Expire():
             return _expire(draft, operation)
         case Reverse():
@@ -208,9 +199,9 @@ def _apply(draft: "_Draft", operation: Operation) -> dict[str, Any]:  # noqa: PL
             assert_never(operation)
 
 
-def _open(draft: "_Draft", operation: OpenAccount) -> dict[str, Any]:
+def _open(draft: Draft, operation: OpenAccount) -> dict[str, Any]:
     if draft.find(operation.id) is not None:
-        raise _RefusedError(
+        raise RefusedError(
             Code.ACCOUNT_EXISTS, f"account {operation.id} exists already", account=operation.id
         )
     account = Account(operation.id, 0, 0, operation.floor, "open", 1, operation.metadata, None)
@@ -218,10 +209,10 @@ def _open(draft: "_Draft", operation: OpenAccount) -> dict[str, Any]:
     return account_body(account)
 
 
-def _change(draft: "_Draft", operation: ChangeAccount) -> dict[str, Any]:
+def _change(draft: Draft, operation: ChangeAccount) -> dict[str, Any]:
     account = draft.account(operation.id)
     if operation.state == "closed" and (account.balance or account.held):
-        raise _RefusedError(
+        raise RefusedError(
             Code.ACCOUNT_NOT_EMPTY,
             f"account {account.id} has a balance of {account.balance} and {account.held} held: "
             "move the credits away and finish its holds first",
@@ -238,7 +229,7 @@ def _change(draft: "_Draft", operation: ChangeAccount) -> dict[str, Any]:
     return account_body(changed)
 
 
-def _transfer(draft: "_Draft", operation: Transfer) -> dict[str, Any]:
+def _transfer(draft: Draft, operation: Transfer) -> dict[str, Any]:
     debit, credit = draft.account(operation.debit), draft.account(operation.credit)
     _must_pay(debit)
     _must_receive(credit)
@@ -255,10 +246,10 @@ def _transfer(draft: "_Draft", operation: Transfer) -> dict[str, Any]:
     )
 
 
-def _reverse(draft: "_Draft", operation: Reverse) -> dict[str, Any]:
+def _reverse(draft: Draft, operation: Reverse) -> dict[str, Any]:
     posted = draft.find_posted(operation.transfer)
     if posted is None:
-        raise _RefusedError(
+        raise RefusedError(
             Code.TRANSFER_NOT_FOUND,
             f"there is no transfer {operation.transfer}",
             transfer=operation.transfer,
@@ -269,14 +260,14 @@ def _reverse(draft: "_Draft", operation: Reverse) -> dict[str, Any]:
     _must_receive(credit)
     left = posted.amount - posted.reversed
     if not left:
-        raise _RefusedError(
+        raise RefusedError(
             Code.TRANSFER_ALREADY_REVERSED,
             f"transfer {operation.transfer} has been reversed in full",
             transfer=operation.transfer,
         )
     amount = left if operation.amount is None else operation.amount
     if amount > left:
-        raise _RefusedError(
+        raise RefusedError(
             Code.EXCEEDS_REVERSIBLE_AMOUNT,
             f"{left} of transfer {operation.transfer} can still be reversed, not {amount}",
             reversible=left,
@@ -288,13 +279,13 @@ def _reverse(draft: "_Draft", operation: Reverse) -> dict[str, Any]:
     return body
 
 
-def _reserve(draft: "_Draft", operation: Reserve) -> dict[str, Any]:
+def _reserve(draft: Draft, operation: Reserve) -> dict[str, Any]:
     account, to = draft.account(operation.account), draft.account(operation.to)
     _must_pay(account)
     _must_receive(to)
     _must_cover(account, operation.amount)
     if account.held + operation.amount > MAX_AMOUNT:
-        raise _overflow(account)
+        raise overflow(account)
     expires_at = draft.now + operation.timeout_seconds * MICROSECONDS
     hold = Hold(
         f"hold_{draft.state.shard}_{draft.changes.head.position + 1}",
@@ -318,14 +309,14 @@ def _reserve(draft: "_Draft", operation: Reserve) -> dict[str, Any]:
     return {**hold_body(hold), "balances": {account.id: changed.figures()}}
 
 
-def _commit(draft: "_Draft", operation: Commit) -> dict[str, Any]:
+def _commit(draft: Draft, operation: Commit) -> dict[str, Any]:
     hold = draft.open_hold(operation.hold)
     account, to = draft.account(hold.account), draft.account(hold.to)
     _must_pay(account)
     _must_receive(to)
     amount = hold.remaining if operation.amount is None else operation.amount
     if amount > hold.remaining:
-        raise _RefusedError(
+        raise RefusedError(
             Code.EXCEEDS_HOLD_AMOUNT,
             f"hold {hold.id} has {hold.remaining} left, not {amount}",
             remaining=hold.remaining,
@@ -346,35 +337,26 @@ def _commit(draft: "_Draft", operation: Commit) -> dict[str, Any]:
     return {**hold_body(done), "balances": balances, "transfer": transfer["id"]}
 
 
-def _expire(draft: "_Draft", operation: Expire) -> dict[str, Any]:
+def _expire(draft: Draft, operation: Expire) -> dict[str, Any]:
     hold = draft.find_hold(operation.hold)
     if hold is None:
-        raise _RefusedError(Code.HOLD_NOT_FOUND, f"there is no hold {operation.hold}")
+        raise RefusedError(Code.HOLD_NOT_FOUND, f"there is no hold {operation.hold}")
     # `settle_expired` has done it if its time has passed; if not, there is nothing to do.
     return hold_body(hold)
-
-
-def _finish(draft: "_Draft", hold: Hold, state: str) -> dict[str, Any]:
-    account = draft.account(hold.account)
-    changed = account._replace(held=account.held - hold.remaining, version=account.version + 1)
-    done = hold._replace(remaining=0, state=state, version=hold.version + 1)
-    draft.changes.accounts[account.id] = changed
-    draft.changes.holds[hold.id] = done
-    return {**hold_body(done), "balances": {account.id: changed.figures()}}
 
 
 def _must_pay(account: Account) -> None:
     if account.state == "open":
         return
     code = Code.ACCOUNT_FROZEN if account.state == "frozen" else Code.ACCOUNT_CLOSED
-    raise _RefusedError(
+    raise RefusedError(
         code, f"account {account.id} is {account.state}: reopen it first", account=account.id
     )
 
 
 def _must_receive(account: Account) -> None:
     if account.state == "closed":
-        raise _RefusedError(
+        raise RefusedError(
             Code.ACCOUNT_CLOSED,
             f"account {account.id} is closed: reopen it first",
             account=account.id,
@@ -386,194 +368,10 @@ def _must_cover(account: Account, amount: int) -> None:
         return
     spendable = account.balance - account.held - account.floor
     if amount > spendable:
-        raise _RefusedError(
+        raise RefusedError(
             Code.INSUFFICIENT_CREDITS,
             f"account {account.id} has {spendable} available, {amount} is required",
             account=account.id,
             available=spendable,
             required=amount,
         )
-
-
-def _overflow(account: Account) -> _RefusedError:
-    return _RefusedError(
-        Code.BALANCE_OVERFLOW,
-        f"account {account.id} would pass the largest number that the ledger can hold",
-        account=account.id,
-    )
-
-
-class _Draft:
-    """The state with the changes so far over it."""
-
-    __slots__ = ("changes", "now", "state")
-
-    def __init__(self, state: State, now: int) -> None:
-        self.state = state
-        self.now = now
-        self.changes = Changes(state.head)
-
-    def find(self, account: str) -> Account | None:
-        return self.changes.accounts.get(account) or self.state.accounts[account]
-
-    def account(self, account: str) -> Account:
-        found = self.changes.accounts.get(account) or self.state.accounts[account]
-        if found is None:
-            raise _RefusedError(
-                Code.ACCOUNT_NOT_FOUND, f"there is no account {account}", account=account
-            )
-        return found
-
-    def find_hold(self, hold: str) -> Hold | None:
-        return self.changes.holds.get(hold) or self.state.holds[hold]
-
-    def find_posted(self, transfer: str) -> Posted | None:
-        return self.changes.posted.get(transfer) or self.state.posted[transfer]
-
-    def remembered(self, key: Key) -> Remembered | None:
-        return self.changes.keys.get(key) or self.state.keys.get(key)
-
-    def open_hold(self, hold: str) -> Hold:
-        found = self.find_hold(hold)
-        if found is None:
-            raise _RefusedError(Code.HOLD_NOT_FOUND, f"there is no hold {hold}", hold=hold)
-        match found.state:
-            case "held":
-                return found
-            case "committed":
-                code = Code.HOLD_ALREADY_COMMITTED
-            case "voided":
-                code = Code.HOLD_ALREADY_VOIDED
-            case _:
-                code = Code.HOLD_EXPIRED
-        raise _RefusedError(code, f"hold {hold} is {found.state}", hold=hold, state=found.state)
-
-    def claim_reference(self, reference: str) -> None:
-        user = self.changes.references.get(reference) or self.state.references[reference]
-        if user is not None:
-            raise _RefusedError(
-                Code.REFERENCE_ALREADY_USED,
-                f"reference {reference} belongs to transfer {user}",
-                reference=reference,
-                transfer=user,
-            )
-
-    def move(
-        self,
-        debit: Account,
-        credit: Account,
-        amount: int,
-        kind: str,
-        metadata: Mapping[str, Any],
-        *,
-        reference: str | None = None,
-        reverses: int | None = None,
-    ) -> dict[str, Any]:
-        """Move credits that the debit side covers; refuse only what the numbers cannot hold."""
-        if credit.balance + amount > MAX_AMOUNT:
-            raise _overflow(credit)
-        if debit.balance - amount < -MAX_AMOUNT:
-            raise _overflow(debit)
-        changes, seq = self.changes, self.changes.head.seq + 1
-        paid = debit._replace(balance=debit.balance - amount, version=debit.version + 1)
-        got = credit._replace(balance=credit.balance + amount, version=credit.version + 1)
-        changes.accounts[paid.id] = paid
-        changes.accounts[got.id] = got
-        head = changes.head
-        changes.head = Head(head.position, seq, head.hash, head.at)
-        name = transfer_id(self.state.shard, seq)
-        changes.posted[name] = Posted(seq, debit.id, credit.id, amount, 0)
-        changes.movements.append(
-            Movement(
-                seq,
-                debit.id,
-                credit.id,
-                amount,
-                kind,
-                metadata,
-                reference,
-                reverses,
-                head.position + 1,
-                paid,
-                got,
-            )
-        )
-        body = {
-            "id": name,
-            "seq": seq,
-            "debit": debit.id,
-            "credit": credit.id,
-            "amount": amount,
-            "kind": kind,
-            "at": self.now,
-            "metadata": metadata,
-            "balances": {paid.id: paid.figures(), got.id: got.figures()},
-        }
-        if reference is not None:
-            changes.references[reference] = name
-            body["reference"] = reference
-        if reverses is not None:
-            body["reverses"] = transfer_id(self.state.shard, reverses)
-        return body
-
-    def append(
-        self, caller: str, key: str | None, operation: bytes, code: Code, body: Mapping[str, Any]
-    ) -> None:
-        """Chain what was decided, and let its key remember it."""
-        head, answer = self.changes.head, _encode(body)
-        position = head.position + 1
-        digest = chain.link(head.hash, position, self.now, caller, key, operation, code, answer)
-        self.changes.head = Head(position, head.seq, digest, self.now)
-        self.changes.entries.append(Entry(position, caller, key, operation, code, answer, digest))
-        if key is not None:
-            self.changes.keys[caller, key] = Remembered(operation, code, answer)
-
-    def settle_expired(self, operation: Operation) -> None:
-        """Expire, as entries of their own, the overdue holds of the accounts that are touched."""
-        for name in touched(operation, self):
-            account = self.changes.accounts.get(name) or self.state.accounts.get(name)
-            if account is None or account.next_expiry is None or account.next_expiry > self.now:
-                continue
-            self._settle(account.id)
-
-    def _settle(self, account: str) -> None:
-        following: list[int] = []
-        for hold in list(self._open_holds(account)):
-            if hold.expires_at > self.now:
-                following.append(hold.expires_at)
-                continue
-            body = _finish(self, hold, "expired")
-            text = canonical(Expire(hold=hold.id))
-            self.append(SYSTEM_CALLER, None, text, Code.CREATED, body)
-        settled = self.account(account)
-        self.changes.accounts[account] = settled._replace(next_expiry=min(following, default=None))
-
-    def _open_holds(self, account: str) -> Iterator[Hold]:
-        changed = self.changes.holds
-        yield from (hold for hold in self.state.due.get(account, ()) if hold.id not in changed)
-        yield from (h for h in changed.values() if h.account == account and h.state == "held")
-
-
-def touched(operation: Operation, known: "_Draft | State") -> tuple[str, ...]:
-    """Return the accounts that an operation touches, as far as its hold or transfer is known."""
-    match operation:
-        case Transfer():
-            return (operation.debit, operation.credit)
-        case Reserve():
-            return (operation.account, operation.to)
-        case Commit() | Void() | Expire():
-            hold = _lookup(known, "holds", operation.hold)
-            return (hold.account, hold.to) if hold else ()
-        case Reverse():
-            posted = _lookup(known, "posted", operation.transfer)
-            return (posted.credit, posted.debit) if posted else ()
-        case OpenAccount() | ChangeAccount():
-            return (operation.id,)
-        case _:
-            assert_never(operation)
-
-
-def _lookup(known: "_Draft | State", table: str, name: str) -> Any:
-    if isinstance(known, State):
-        return getattr(known, table).get(name)
-    return getattr(known.changes, table).get(name) or getattr(known.state, table).get(name)
