@@ -84,7 +84,6 @@ __all__ = [
     "transfer_id",
 ]
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.decode
 
 
