@@ -9,6 +9,7 @@ a ready pod that could not be read may be the one that fails.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -155,7 +156,7 @@ class Recorder:
             return Evidence(
                 EvidenceState.STALE,
                 EvidenceReason.TOO_OLD,
-                f"the last bucket closed {now - last.end:.0f} s ago",
+                f"no bucket has closed since {datetime.fromtimestamp(last.end, UTC):%H:%M:%S} UTC",
             )
         return Evidence(last.state, last.reason, last.message)
 
