@@ -1,11 +1,9 @@
 """Turns an experiment's status into the lines that a person would want to see as it happens."""
 
-import re
 from typing import Any, Final
 
 type Json = dict[str, Any]
 
-AGE: Final = re.compile(r"\d+ s ago")
 ENDED: Final = frozenset({"Promoted", "RolledBack"})
 
 
@@ -16,7 +14,7 @@ def changes(before: Json, after: Json) -> list[str]:
         lines.append(f"[bold]{after.get('phase')}[/bold]")
     if weight(after) != weight(before) and weight(after):
         lines.append(weight(after))
-    if timeless(after) != timeless(before) and after.get("decision"):
+    if after.get("decision") and after["decision"] != before.get("decision"):
         probability = after.get("summary", {}).get("probabilityOk")
         known = f"; P(ok) {probability}" if probability else ""
         lines.append(f"[italic]{after['decision']}{known}[/italic]")
@@ -32,8 +30,3 @@ def weight(status: Json) -> str:
         f"step {step['index']} of {step['count']}: {step.get('actual', 0)} % of the pods "
         f"are the challenger's (asked: {step['weight']} %)"
     )
-
-
-def timeless(status: Json) -> str:
-    """Return the decision without the ages in it, which grow while nothing happens."""
-    return AGE.sub("", status.get("decision", ""))

@@ -24,16 +24,6 @@ def test_nothing_is_told_where_only_times_have_moved() -> None:
     assert changes(STEPPING, {**STEPPING, "since": "2026-01-01T00:00:00Z"}) == []
 
 
-def test_an_age_that_grows_is_told_once() -> None:
-    one, two = (
-        {**STEPPING, "decision": f"no evidence yet, the last bucket closed {age} s ago"}
-        for age in (16, 19)
-    )
-
-    assert changes(STEPPING, one)
-    assert changes(one, two) == []
-
-
 def test_the_decision_is_told_once() -> None:
     decided = {**STEPPING, "phase": "RolledBack", "decision": "errors are worse: 15 of 300"}
 

@@ -364,6 +364,8 @@ def test_evidence_grows_old() -> None:
 
     assert recorder.evidence(START + 15).state is EvidenceState.SUFFICIENT
     assert recorder.evidence(START + 41).state is EvidenceState.STALE
+    # The status that shows it is not written anew for nothing but the passing of time.
+    assert recorder.evidence(START + 41) == recorder.evidence(START + 99)
 
 
 def test_the_base_rate_is_the_champions_or_the_given_one() -> None:
