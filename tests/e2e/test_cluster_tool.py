@@ -109,9 +109,13 @@ def layout_of(checkout: Path) -> Layout:
 
 
 def up(checkout: Path) -> subprocess.Popen[str]:
-    """Begin `up` as a person does, in a session of its own as a terminal is."""
+    """Begin `up` as a person does, in a session of its own as a terminal is.
+
+    Tests that were started in the background inherit that Ctrl-C is ignored; a person's do not.
+    """
+    command = [sys.executable, "-m", "tests.support.cluster", "--cluster=local", "up"]
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.cluster", "--cluster=local", "up"],
+        ["env", "--default-signal=INT", *command],
         cwd=checkout,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
