@@ -14,6 +14,20 @@ PREFIX: Final = "operator.shieldx.io"
 CONCURRENT_PASSES: Final = 24
 
 
+def being_deleted(meta: kopf.Meta, **_: Any) -> bool:
+    """Whether somebody has asked for the object's end."""
+    return "deletionTimestamp" in meta
+
+
+def newly_asked(meta: kopf.Meta, memo: kopf.Memo) -> bool:
+    """Whether people have changed the object, and not just the operator its status."""
+    asked = meta.get("generation"), dict(meta.annotations), meta.get("deletionTimestamp")
+    if memo.get("asked") == asked:
+        return False
+    memo.asked = asked
+    return True
+
+
 @kopf.on.startup()
 async def open_process(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     settings.persistence.finalizer = FINALIZER

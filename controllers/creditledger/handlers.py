@@ -15,6 +15,7 @@ from controllers.creditledger.names import LEDGER_LABEL, Names
 from controllers.creditledger.observe import observe
 from controllers.creditledger.plan import news, plan
 from controllers.loop import reconcile_forever
+from controllers.process import being_deleted, newly_asked
 from shieldx.resources.creditledger import API_VERSION, CreditLedgerSpec
 from shieldx.resources.creditledger import KIND as RESOURCE_KIND
 
@@ -29,18 +30,12 @@ async def read_settings(memo: kopf.Memo, **_: Any) -> None:
     memo.ledgers = Settings.from_environment(os.environ)
 
 
-def being_deleted(meta: kopf.Meta, **_: Any) -> bool:
-    return "deletionTimestamp" in meta
-
-
 @kopf.on.event(KIND)
 async def changed(
     namespace: str | None, name: str, meta: kopf.Meta, memo: kopf.Memo, **_: Any
 ) -> None:
     """Ring for what people change; what the operator itself wrote into status rings nothing."""
-    asked = meta.get("generation"), dict(meta.annotations), meta.get("deletionTimestamp")
-    if memo.get("asked") != asked:
-        memo.asked = asked
+    if newly_asked(meta, memo):
         memo.bells.ring(("ledger", namespace, name))
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,25 +9,13 @@ import aiohttp
 
 from controllers.creditledger.names import LEDGER_LABEL, Names
 from controllers.creditledger.plan import Observed, Workload
+from controllers.pods import first_trouble
 from shieldx.kube import Cluster, Manifest
 from shieldx.resources.creditledger import CreditLedgerSpec
 
 logger = logging.getLogger(__name__)
 
 KEEPER_TIMEOUT_SECONDS: Final = 3
-# What the kubelet and the scheduler say of a pod that will not come up by itself.
-HOPELESS: Final = frozenset(
-    {
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "ErrImageNeverPull",
-        "InvalidImageName",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "CrashLoopBackOff",
-        "RunContainerError",
-    }
-)
 
 
 async def observe(
@@ -57,23 +44,9 @@ async def observe(
         },
         api=_workload(api),
         keeper=_workload(keeper),
-        trouble=trouble(pods),
+        trouble=first_trouble(pods),
         positions=_known_positions(live) if position is None else {spec.shards[0].name: position},
     )
-
-
-def trouble(pods: Iterable[Manifest]) -> str | None:
-    """Return what the first pod that cannot start says of itself, or None."""
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
-        name, status = pod["metadata"]["name"], pod.get("status", {})
-        for container in status.get("containerStatuses", []):
-            waiting = container.get("state", {}).get("waiting", {})
-            if waiting.get("reason") in HOPELESS:
-                return f"pod {name}: {waiting['reason']}: {waiting.get('message', '')}".strip(": ")
-        for condition in status.get("conditions", []):
-            if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                return f"pod {name} cannot be scheduled: {condition.get('message', '')}"
-    return None
 
 
 def _known_positions(live: Manifest) -> dict[str, int]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import kopf
 
 from controllers.loop import reconcile_forever
+from controllers.process import being_deleted, newly_asked
 from controllers.shadowexperiment.act import release as release_target
 from controllers.shadowexperiment.manifests import Names
 from controllers.shadowexperiment.phases import Phase
@@ -28,18 +29,12 @@ BAD: Final = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.INVALID})
 LONGEST_EVENT: Final = 1000
 
 
-def being_deleted(meta: kopf.Meta, **_: Any) -> bool:
-    return "deletionTimestamp" in meta
-
-
 @kopf.on.event(KIND)
 async def changed(
     namespace: str | None, name: str, meta: kopf.Meta, memo: kopf.Memo, **_: Any
 ) -> None:
     """Ring for what people change; what the operator itself wrote into status rings nothing."""
-    asked = meta.get("generation"), dict(meta.annotations), meta.get("deletionTimestamp")
-    if memo.get("asked") != asked:
-        memo.asked = asked
+    if newly_asked(meta, memo):
         memo.bells.ring(("experiment", namespace, name))
 
 

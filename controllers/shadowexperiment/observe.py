@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from controllers.pods import condition, first_trouble, stuck
 from controllers.shadowexperiment.facts import Challenger, Observed, Target
 from controllers.shadowexperiment.manifests import (
     LEAST_READY_SECONDS,
@@ -28,19 +29,6 @@ from shieldx.signals.readings import Pod
 
 DEPLOYMENT: Final = ("apps/v1", "Deployment")
 DEFAULT_PROGRESS_DEADLINE_SECONDS: Final = 600
-# What the kubelet says of a container that will not come up by itself.
-HOPELESS: Final = frozenset(
-    {
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "ErrImageNeverPull",
-        "InvalidImageName",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "CrashLoopBackOff",
-        "RunContainerError",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +89,7 @@ async def observe(
         challenger=_challenger(challenger, metadata["uid"]),
         challenger_pods=len(challenger_pods),
         challenger_ready=sum(_counts(pod, ready_for, now) for pod in challenger_pods),
-        trouble=trouble(challenger_pods),
+        trouble=first_trouble(challenger_pods, _unready),
         run_exists=run is not None,
         run_finished=run is not None and "outcome" in run.get("status", {}),
     )
@@ -125,29 +113,11 @@ def selector(labels: Mapping[str, Any]) -> str:
     return ",".join(parts)
 
 
-def trouble(pods: Iterable[Manifest]) -> str | None:
-    """Return what the first pod that does not get ready says of itself, or None."""
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
-        if said := _trouble(pod):
-            return f"pod {pod['metadata']['name']} {said}"
-    return None
-
-
-def _trouble(pod: Manifest) -> str | None:
-    status = pod.get("status", {})
-    for container in [
-        *status.get("initContainerStatuses", []),
-        *status.get("containerStatuses", []),
-    ]:
-        waiting = container.get("state", {}).get("waiting", {})
-        if waiting.get("reason") in HOPELESS:
-            last = container.get("lastState", {}).get("terminated", {})
-            exited = f", last exit code {last['exitCode']}" if "exitCode" in last else ""
-            return f"is in {waiting['reason']}{exited}: {waiting.get('message', '')}".rstrip(": ")
-    for condition in status.get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"cannot be scheduled: {condition.get('message', '')}"
-    ready = _condition(pod, "Ready")
+def _unready(pod: Manifest) -> str | None:
+    """Return why a pod does not get ready, if only that it is not."""
+    if said := stuck(pod):
+        return said
+    ready = condition(pod, "Ready")
     if ready.get("status") == "False" and "deletionTimestamp" not in pod["metadata"]:
         return f"is not ready: {ready.get('message') or ready.get('reason') or 'no reason given'}"
     return None
@@ -223,7 +193,7 @@ def _target(
         and status.get("replicas", 0) == replicas
         and status.get("availableReplicas", 0) == replicas,
         serving=None if main is None else revision(main["spec"]["template"]),
-        trouble=trouble(pods),
+        trouble=first_trouble(pods, _unready),
     )
 
 
@@ -244,7 +214,7 @@ def _ready_for(deployment: Manifest | None) -> timedelta:
 
 def _counts(pod: Manifest, ready_for: timedelta, now: datetime) -> bool:
     """Whether a challenger pod has been ready for long enough; a restart makes it unready."""
-    ready = _condition(pod, "Ready")
+    ready = condition(pod, "Ready")
     if ready.get("status") != "True" or "deletionTimestamp" in pod["metadata"]:
         return False
     since = datetime.fromisoformat(ready["lastTransitionTime"])
@@ -275,16 +245,11 @@ def _arm(pods: Iterable[Manifest]) -> list[Pod]:
                 container["restartCount"]
                 for container in pod["status"].get("containerStatuses", [])
             ),
-            ready=_condition(pod, "Ready").get("status") == "True",
+            ready=condition(pod, "Ready").get("status") == "True",
         )
         for pod in pods
         if pod.get("status", {}).get("podIP") and "deletionTimestamp" not in pod["metadata"]
     ]
-
-
-def _condition(live: Manifest, kind: str) -> Mapping[str, Any]:
-    conditions = live.get("status", {}).get("conditions", [])
-    return next((each for each in conditions if each["type"] == kind), {})
 
 
 def owned(live: Manifest, uid: str) -> bool:
