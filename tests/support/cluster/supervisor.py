@@ -74,7 +74,7 @@ def _connect(unshare: int, node: Node) -> None:
         children = Path(f"/proc/{unshare}/task/{unshare}/children")
         with contextlib.suppress(OSError):
             for child in children.read_text().split():
-                if Path(f"/proc/{child}/root/run/namespaces-ready").exists():
+                if Path("/proc", child, "root", "run", "namespaces-ready").exists():
                     _run(
                         *("ip", "link", "add", f"to-{node.name}", "type", "veth"),
                         *("peer", "name", "eth0", "address", node.mac, "netns", child),
