@@ -13,6 +13,7 @@ from shieldx.ledger.batcher import Job
 from shieldx.ledger.operations import Expire
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.records import SYSTEM_CALLER, Answer, Code
+from shieldx.ledger.steps import Step, reached
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Expiry:
         due = await self._due_holds(AT_ONCE)
         if not due:
             return 0
+        reached(Step.EXPIRY_FOUND)
         answered: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
 
         def done(answers: Sequence[Answer]) -> None:
@@ -63,7 +65,9 @@ class Expiry:
         operations = [Expire(hold=hold) for hold in due]
         keys = [None] * len(operations)
         self._submit(Job(SYSTEM_CALLER, operations, keys, atomic=False, done=done))
-        for answer in await answered:
+        expired = await answered
+        reached(Step.EXPIRY_ANSWERED)
+        for answer in expired:
             self._count(answer)
         return len(due)
 

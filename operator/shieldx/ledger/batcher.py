@@ -42,6 +42,7 @@ from shieldx.ledger.postgres import (
     ShardUnavailableError,
     StaleError,
 )
+from shieldx.ledger.steps import Step, reached
 
 logger = logging.getLogger(__name__)
 
@@ -178,6 +179,7 @@ class Batcher:
                 await self._connect_in_time()
             jobs = self._take()
             if jobs:
+                reached(Step.TAKEN)
                 began = self._monotonic()
                 await self._settle(jobs)
                 if self.on_batch:
@@ -223,6 +225,7 @@ class Batcher:
         else:
             for job, answer in zip(jobs, answers, strict=True):
                 job.done(answer)
+            reached(Step.ANSWERED)
 
     async def _isolate(self, jobs: list[Job], defect: Exception) -> None:
         """Find the poisoned job by halving, so that the others do not suffer."""
@@ -258,6 +261,7 @@ class Batcher:
         """Decide and store while nobody else can: this cannot be overtaken."""
         self._forget()
         await shard.begin()
+        reached(Step.HEAD_LOCKED)
         try:
             answers = await self._attempt(shard, requests, wary=True)
             await shard.commit()
@@ -280,10 +284,14 @@ class Batcher:
                 # Another process is ahead of our clock: what is overdue must be seen by its time.
                 now = state.head.at
                 await self._load(shard, _needs(state, requests, now, wary=wary), now)
+        reached(Step.LOADED)
         answers, changes = decide(state, requests, now)
+        reached(Step.DECIDED)
         if changes.entries:
             await shard.store(state, changes)
+            reached(Step.STORED)
             merge(state, changes)
+            reached(Step.MERGED)
         self._wary = max(0, self._wary - 1)
         if len(state.keys) + len(state.posted) + len(state.accounts) > REMEMBERED_ROWS:
             self._forget()
@@ -320,6 +328,7 @@ class Batcher:
         try:
             shard = await Shard.open(self._dsn, self._name)
             self._shard = shard
+            reached(Step.CONNECTED)
             await self._load(shard, _Needs(), 0)
         except ShardUnavailableError as problem:
             self._abandon(problem)

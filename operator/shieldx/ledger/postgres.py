@@ -26,6 +26,7 @@ from shieldx.ledger.model import (
     State,
     transfer_id,
 )
+from shieldx.ledger.steps import Step, reached, reached_soon
 
 CONNECT_SECONDS: Final = 5
 COMMAND_SECONDS: Final = 10
@@ -114,6 +115,7 @@ class Shard:
 
     async def commit(self) -> None:
         """Make the locked batch durable and free the head."""
+        reached_soon(Step.COMMITTING)
         await self._write("commit")
 
     async def rollback(self) -> None:
@@ -173,7 +175,10 @@ class Shard:
 
     async def store(self, state: State, changes: Changes) -> None:
         """Make a batch durable, or raise; only after OutcomeUnknownError it may be both."""
-        await self._write(STORE, *_arguments(state, changes))
+        arguments = _arguments(state, changes)
+        reached(Step.STORING)
+        reached_soon(Step.STORE_SENT)
+        await self._write(STORE, *arguments)
 
     async def _read(self, statement: str, *arguments: object) -> Any:
         try:

@@ -16,6 +16,8 @@ from typing import Final
 
 import asyncpg
 
+from shieldx.ledger.steps import Step, reached
+
 logger = logging.getLogger(__name__)
 
 # Any number, as long as it is always the same: "shieldx" read as base 36 digits would not fit.
@@ -60,6 +62,7 @@ async def migrate(connection: asyncpg.Connection, shard: str) -> int:
     Safe with any number of processes at once, and after a crash at any moment.
     """
     await connection.execute("select pg_advisory_lock($1)", MIGRATION_LOCK)
+    reached(Step.MIGRATION_LOCKED)
     try:
         await connection.execute(
             "create table if not exists migrations ("
@@ -75,6 +78,7 @@ async def migrate(connection: asyncpg.Connection, shard: str) -> int:
         for migration in known:
             if migration.number not in applied:
                 await _apply(connection, migration, shard)
+        reached(Step.MIGRATED)
         return known[-1].number
     finally:
         await connection.execute("select pg_advisory_unlock($1)", MIGRATION_LOCK)
@@ -103,4 +107,5 @@ async def _apply(connection: asyncpg.Connection, migration: Migration, shard: st
             migration.name,
             migration.checksum,
         )
+        reached(Step.MIGRATION_APPLIED)
     logger.info("Applied migration %s", migration.name)
