@@ -15,13 +15,16 @@ from shieldx.ledger.model import Answer, Code
 from shieldx.ledger.operations import (
     ISSUANCE,
     Commit,
-    Expire,
+    Grant,
     OpenAccount,
     Operation,
     Reserve,
     Reverse,
+    SetAlert,
+    Settle,
     Transfer,
     Void,
+    VoidGrant,
 )
 from shieldx.ledger.schema import ChangedError, NewerError, migrate
 from shieldx.ledger.verify import verify
@@ -58,6 +61,7 @@ def drawn(rng: random.Random, book: Book) -> Operation:
     pair = rng.sample(["a", "b", "c"], 2)
     open_holds = [h.id for h in book.state.holds.values() if h is not None] or ["hold_s0_0"]
     posted = list(book.state.posted) or ["tx_s0_1"]
+    grants = list(book.state.lots) or ["grant_s0_1"]
     choices: list[Operation] = [
         Transfer(debit=ISSUANCE, credit=pair[0], amount=rng.randint(1, 50), kind="refill"),
         Transfer(debit=pair[0], credit=pair[1], amount=rng.randint(1, 60)),
@@ -65,6 +69,9 @@ def drawn(rng: random.Random, book: Book) -> Operation:
         Commit(hold=rng.choice(open_holds), amount=rng.choice([None, 5]), final=rng.random() < 0.5),
         Void(hold=rng.choice(open_holds)),
         Reverse(transfer=rng.choice(posted), amount=rng.choice([None, 3])),
+        Grant(account=pair[0], amount=rng.randint(1, 50), priority=rng.randint(0, 2)),
+        VoidGrant(account=pair[0], grant=rng.choice(grants)),
+        SetAlert(account=pair[0], available_below=rng.choice([None, 40])),
     ]
     return rng.choice(choices)
 
@@ -77,19 +84,27 @@ async def test_the_engine_answers_and_stores_what_the_core_decides(
     book.open("a", "b", "c")
     for name in "abc":
         await perform(ledger.batcher, "me", f"open-{name}", OpenAccount(id=name))
+    other = Ledger.open(dsn, "s0")
+    await other.start()
 
     for step in range(300):
         operation, key = drawn(rng, book), f"key-{rng.randrange(250)}"
-        expected, answer = (
-            book.ask(operation, key),
-            await perform(ledger.batcher, "me", key, operation),
-        )
+        # Whoever did not decide last has to load what it does not know any more.
+        batcher = rng.choice([ledger, ledger, other]).batcher
+        expected, answer = book.ask(operation, key), await perform(batcher, "me", key, operation)
         assert (answer.code, answer.replayed) == (expected.code, expected.replayed), (seed, step)
         balances = await ledger.reads.balances(["a", "b", "c"])
         for name in "abc":
             shown = balances[name]
             assert (shown["balance"], shown["held"], shown["available"]) == book.figures(name), seed
         assert (await ledger.reads.status())["seq"] == book.state.head.seq
+    await other.close()
+    for name in "abc":
+        shown_lots, _ = await ledger.reads.grants(name, None, None, 1000)
+        lots = [lot for lot in book.state.lots.values() if lot and lot.account == name]
+        assert {(g["id"], g["remaining"], g["held"], g["state"]) for g in shown_lots} == {
+            (lot.id, lot.remaining, lot.held, lot.state) for lot in lots
+        }, seed
 
     await clean(dsn)
 
@@ -257,9 +272,34 @@ async def test_holds_expire_by_time_and_the_keeper_only_tidies(ledger: Ledger, d
     assert seen is not None
     assert (seen["state"], seen["remaining"]) == ("expired", 0)
     assert (await ledger.reads.balances(["a"]))["a"]["available"] == 1000
-    assert await ledger.reads.due_holds(10) == [hold]
-    await perform(ledger.batcher, "system", None, Expire(hold=hold))
-    assert await ledger.reads.due_holds(10) == []
+    assert await ledger.reads.due_accounts(10) == ["a"]
+    await perform(ledger.batcher, "system", None, Settle(account="a"))
+    assert await ledger.reads.due_accounts(10) == []
+    await clean(dsn)
+
+
+async def test_grants_begin_and_expire_by_time_and_reads_show_it(ledger: Ledger, dsn: str) -> None:
+    await prepare(ledger.batcher, "a", amount=10)
+    now = (await ledger.reads.balances(["a"]))["a"]["as_of"]
+    grant = Grant(account="a", amount=50, effective_at=now + 700_000, expires_at=now + 2_000_000)
+    name = (await perform(ledger.batcher, "me", "g", grant)).body["id"]
+    assert (await ledger.reads.balances(["a"]))["a"]["available"] == 10
+    await asyncio.sleep(0.8)
+
+    assert (await ledger.reads.balances(["a"]))["a"]["available"] == 60
+    assert [g["id"] for g in (await ledger.reads.grants("a", "active", None, 9))[0]] == [name]
+    reserve = Reserve(account="a", amount=20, timeout_seconds=600)
+    hold = (await perform(ledger.batcher, "me", "h", reserve)).body["id"]
+    await asyncio.sleep(1.3)
+
+    balance = (await ledger.reads.balances(["a"]))["a"]
+    assert (balance["balance"], balance["held"], balance["available"]) == (30, 20, 10)
+    ((lot,), _) = await ledger.reads.grants("a", "expired", None, 9)
+    assert (lot["remaining"], lot["held"]) == (20, 20)
+    assert await ledger.reads.due_accounts(10) == ["a"]
+    paid = await perform(ledger.batcher, "me", "c", Commit(hold=hold))
+    assert paid.body["balances"]["a"]["balance"] == 10
+    assert await ledger.reads.due_accounts(10) == []
     await clean(dsn)
 
 
@@ -319,7 +359,10 @@ async def test_a_newer_or_another_database_is_refused(dsn: str) -> None:
         ("update accounts set balance = balance + 1 where id = 'b'", "account b"),
         ("update accounts set state = 'frozen' where id = 'b'", "account b"),
         ("update accounts set floor = -5 where id = 'b'", "account b"),
-        ("insert into accounts values ('x', 0, 0, 0, 'open', 1, '{}')", "account x"),
+        (
+            "insert into accounts values ('x', 0, 0, 0, 'open', 1, '{}', null, 0, null, false)",
+            "account x",
+        ),
         ("update holds set expires_at = expires_at + 1", "hold hold_s0_"),
         ("update holds set \"to\" = 'c'", "hold hold_s0_"),
         ("delete from holds", "holds"),

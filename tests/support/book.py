@@ -9,12 +9,13 @@ from shieldx.ledger.model import (
     Answer,
     Changes,
     Hold,
+    Lot,
     Request,
     State,
     decide,
     merge,
 )
-from shieldx.ledger.operations import OpenAccount, Operation, Transfer
+from shieldx.ledger.operations import OpenAccount, Operation, Settle, Transfer
 
 SYSTEM = ("system/issuance", "system/revenue", "system/breakage")
 
@@ -33,10 +34,11 @@ class Book:
         self.now = 1_700_000_000 * MICROSECONDS
         accounts = _Everything[Account]()
         for name in SYSTEM:
-            accounts[name] = Account(name, 0, 0, None, "open", 1, {}, None)
+            accounts[name] = Account(name, 0, 0, None, "open", 1, {})
         self.state = State(
             "s0",
             accounts=accounts,
+            lots=_Everything(),
             holds=_Everything(),
             posted=_Everything(),
             references=_Everything(),
@@ -54,14 +56,27 @@ class Book:
         return self.request(Request("me", operations, (key,), atomic=True))
 
     def request(self, request: Request) -> list[Answer]:
-        self.state.due = {}
-        for hold in self.state.holds.values():
-            if hold is not None and hold.state == "held":
-                self.state.due.setdefault(hold.account, []).append(hold)
+        self._look_for_due()
         answers, changes = decide(self.state, [request], self.now)
         merge(self.state, changes)
         self.history.append(changes)
         return answers[0]
+
+    def settled(self) -> tuple[dict[str, Account], dict[str, Lot]]:
+        """Return all accounts and lots as they are once time has been heard, changing nothing."""
+        self._look_for_due()
+        names = [name for name, account in self.state.accounts.items() if account is not None]
+        settle = Request("me", [Settle(account=name) for name in names], [None] * len(names))
+        _, changes = decide(self.state, [settle], self.now)
+        accounts = {name: changes.accounts.get(name) or self.account(name) for name in names}
+        lots = {name: lot for name, lot in self.state.lots.items() if lot is not None}
+        return accounts, lots | changes.lots
+
+    def _look_for_due(self) -> None:
+        self.state.due = {}
+        for hold in self.state.holds.values():
+            if hold is not None and hold.state == "held":
+                self.state.due.setdefault(hold.account, []).append(hold)
 
     def sleep(self, seconds: float) -> None:
         self.now += int(seconds * MICROSECONDS)

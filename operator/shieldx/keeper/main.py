@@ -78,7 +78,7 @@ async def keep(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event
     """Serve and expire until `stopped`."""
     namespace, name = _operator(options.operator)
     ledger = Ledger.open(read_dsn(options.dsn_file), _shard(options.config))
-    expiry = Expiry(ledger.reads.due_holds, ledger.batcher.submit)
+    expiry = Expiry(ledger.reads.due_accounts, ledger.batcher.submit)
     sources = Sources(
         status=lambda: _status(ledger),
         ready=lambda: None if expiry.working else "The database does not answer.",

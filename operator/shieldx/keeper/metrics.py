@@ -10,23 +10,25 @@ from shieldx.keeper.expiry import Expiry
 
 
 class KeeperMetrics(Collector):
-    """Expired holds, failures, and whether the keeper can work."""
+    """Settled accounts, failures, and whether the keeper can work."""
 
     def __init__(self, expiry: Expiry) -> None:
         self._expiry = expiry
 
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(
-            "shieldx_keeper_holds_expired", "Holds expired by the keeper.", self._expiry.expired
+            "shieldx_keeper_accounts_settled",
+            "Accounts in which the keeper let holds or grants expire or begin.",
+            self._expiry.settled,
         )
         yield CounterMetricFamily(
-            "shieldx_keeper_expiry_failures",
-            "Due holds that could not be expired at once.",
+            "shieldx_keeper_settling_failures",
+            "Due accounts that could not be settled at once.",
             self._expiry.failed,
         )
         yield GaugeMetricFamily(
             "shieldx_keeper_working",
-            "1 if the last look for due holds had an answer.",
+            "1 if the last look for due accounts had an answer.",
             int(self._expiry.working),
         )
 

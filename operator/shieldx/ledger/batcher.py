@@ -25,15 +25,14 @@ from shieldx.ledger.model import (
     touched,
 )
 from shieldx.ledger.operations import (
-    ChangeAccount,
+    BREAKAGE,
+    ISSUANCE,
     Commit,
-    Expire,
-    OpenAccount,
     Operation,
-    Reserve,
     Reverse,
     Transfer,
     Void,
+    VoidGrant,
 )
 from shieldx.ledger.postgres import (
     BreachError,
@@ -74,8 +73,9 @@ BROKEN: Final = Answer(
 class Job:
     """Operations of one caller, and whom to tell.
 
-    Plain: one key an operation. Atomic: one key for all. `done` gets one answer an operation,
-    once, after they are durable; it must not raise.
+    Plain: one key an operation. Atomic: one key for all. Dry: decided on what is durable, and
+    forgotten. `done` gets one answer an operation, once, after they are durable; it must not
+    raise.
     """
 
     caller: str
@@ -83,6 +83,11 @@ class Job:
     keys: Sequence[str | None]
     atomic: bool
     done: Callable[[Sequence[Answer]], None]
+    dry: bool = False
+
+    def request(self) -> Request:
+        """Return what the rules are asked."""
+        return Request(self.caller, self.operations, self.keys, self.atomic)
 
     def all(self, answer: Answer) -> None:
         """Answer every operation alike."""
@@ -92,6 +97,7 @@ class Job:
 @dataclass(slots=True)
 class _Needs:
     accounts: set[str] = field(default_factory=set)
+    grants: set[str] = field(default_factory=set)
     holds: set[str] = field(default_factory=set)
     transfers: set[str] = field(default_factory=set)
     references: set[str] = field(default_factory=set)
@@ -101,6 +107,7 @@ class _Needs:
     def __bool__(self) -> bool:
         return bool(
             self.accounts
+            or self.grants
             or self.holds
             or self.transfers
             or self.references
@@ -244,26 +251,25 @@ class Batcher:
     async def _make_durable(self, jobs: list[Job]) -> list[list[Answer]]:
         if self.stopped_because is not None:
             raise BreachError(self.stopped_because)
-        requests = [Request(job.caller, job.operations, job.keys, job.atomic) for job in jobs]
         for attempt in range(ATTEMPTS):
             shard = await self._connected()
             try:
                 if attempt < REFUSALS_BEFORE_LOCK:
-                    return await self._attempt(shard, requests, wary=self._wary > 0)
-                return await self._attempt_locked(shard, requests)
+                    return await self._attempt(shard, jobs, wary=self._wary > 0)
+                return await self._attempt_locked(shard, jobs)
             except StaleError as refused:
                 logger.debug("Deciding again: %s", refused)
                 self._forget()
                 self._wary = WARY_BATCHES
         raise ShardUnavailableError(f"{ATTEMPTS} attempts were overtaken")
 
-    async def _attempt_locked(self, shard: Shard, requests: list[Request]) -> list[list[Answer]]:
+    async def _attempt_locked(self, shard: Shard, jobs: list[Job]) -> list[list[Answer]]:
         """Decide and store while nobody else can: this cannot be overtaken."""
         self._forget()
         await shard.begin()
         reached(Step.HEAD_LOCKED)
         try:
-            answers = await self._attempt(shard, requests, wary=True)
+            answers = await self._attempt(shard, jobs, wary=True)
             await shard.commit()
         except (OutcomeUnknownError, ShardUnavailableError):
             raise
@@ -272,28 +278,29 @@ class Batcher:
             raise
         return answers
 
-    async def _attempt(
-        self, shard: Shard, requests: list[Request], *, wary: bool
-    ) -> list[list[Answer]]:
+    async def _attempt(self, shard: Shard, jobs: list[Job], *, wary: bool) -> list[list[Answer]]:
         state = self._state
         now = max(state.head.at, self._database_time())
-        needs = _needs(state, requests, now, wary=wary)
-        if needs or not state.accounts:
+        needs = _needs(state, jobs, now, wary=wary)
+        if needs:
             await self._load(shard, needs, now)
             if state.head.at > now:
                 # Another process is ahead of our clock: what is overdue must be seen by its time.
                 now = state.head.at
-                await self._load(shard, _needs(state, requests, now, wary=wary), now)
+                await self._load(shard, _needs(state, jobs, now, wary=wary), now)
         reached(Step.LOADED)
-        answers, changes = decide(state, requests, now)
+        answers, changes = decide(state, [job.request() for job in jobs if not job.dry], now)
         reached(Step.DECIDED)
         if changes.entries:
             await shard.store(state, changes)
             reached(Step.STORED)
             merge(state, changes)
             reached(Step.MERGED)
+        stored = iter(answers)
+        answers = [_rehearsed(state, job, now) if job.dry else next(stored) for job in jobs]
         self._wary = max(0, self._wary - 1)
-        if len(state.keys) + len(state.posted) + len(state.accounts) > REMEMBERED_ROWS:
+        known = len(state.keys) + len(state.posted) + len(state.accounts) + len(state.lots)
+        if known > REMEMBERED_ROWS:
             self._forget()
         return answers
 
@@ -301,6 +308,7 @@ class Batcher:
         database_time = await shard.load(
             self._state,
             accounts=needs.accounts,
+            grants=needs.grants,
             holds=needs.holds,
             transfers=needs.transfers,
             references=needs.references,
@@ -356,17 +364,26 @@ async def perform(batcher: Batcher, caller: str, key: str | None, operation: Ope
     return await future
 
 
-def _needs(state: State, requests: Sequence[Request], now: int, *, wary: bool) -> _Needs:
-    """Return what `state` does not know of what the requests touch."""
+def _rehearsed(state: State, job: Job, now: int) -> list[Answer]:
+    """Decide a dry job on what is durable now; nothing of it is kept."""
+    (answers,), _ = decide(state, [job.request()], now)
+    return [answer._replace(receipt=None) for answer in answers]
+
+
+def _needs(state: State, jobs: Sequence[Job], now: int, *, wary: bool) -> _Needs:
+    """Return what `state` does not know of what the jobs touch."""
     needs = _Needs()
-    for request in requests:
-        if wary:
+    # Where credits go that lapse with their lot, and where those of a grant come from.
+    needs.accounts.update(sink for sink in (ISSUANCE, BREAKAGE) if sink not in state.accounts)
+    for job in jobs:
+        # Of what is not stored, `store` cannot say that its key is known.
+        if wary or job.dry:
             needs.keys.update(
-                (request.caller, key)
-                for key in request.keys
-                if key is not None and (request.caller, key) not in state.keys
+                (job.caller, key)
+                for key in job.keys
+                if key is not None and (job.caller, key) not in state.keys
             )
-        for operation in request.operations:
+        for operation in job.operations:
             _add(needs, state, operation, now)
     return needs
 
@@ -375,20 +392,22 @@ def _add(needs: _Needs, state: State, operation: Operation, now: int) -> None:
     match operation:
         case Transfer(reference=str(reference)) if reference not in state.references:
             needs.references.add(reference)
-        case Commit(hold=hold) | Void(hold=hold) | Expire(hold=hold) if hold not in state.holds:
+        case Commit(hold=hold) | Void(hold=hold) if hold not in state.holds:
             needs.holds.add(hold)
         case Reverse(transfer=transfer) if transfer not in state.posted:
             needs.transfers.add(transfer)
-        case Transfer() | Commit() | Void() | Expire() | Reverse():
-            pass
-        case Reserve() | OpenAccount() | ChangeAccount():
+        case Reverse(transfer=transfer) if posted := state.posted[transfer]:
+            needs.grants.update(one.grant for one in posted.burnt if one.grant not in state.lots)
+        case VoidGrant(grant=grant) if grant not in state.lots:
+            needs.grants.add(grant)
+        case _:
             pass
     for account in touched(operation, state):
         if account not in state.accounts:
             needs.accounts.add(account)
         elif (
             (known := state.accounts[account])
-            and known.next_expiry is not None
-            and known.next_expiry <= now
+            and known.next_due is not None
+            and known.next_due <= now
         ):
             needs.due.add(account)

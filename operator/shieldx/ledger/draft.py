@@ -1,6 +1,6 @@
-"""The state of a shard with the changes of a batch over it: what the rules of `model` work on."""
+"""The state of a shard with the changes of a batch over it: what the rules work on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -10,17 +10,19 @@ from shieldx.ledger.operations import (
     MAX_AMOUNT,
     ChangeAccount,
     Commit,
-    Expire,
+    Grant,
+    Note,
     OpenAccount,
     Operation,
     Reserve,
     Reverse,
+    SetAlert,
+    Settle,
     Transfer,
     Void,
-    canonical,
+    VoidGrant,
 )
 from shieldx.ledger.records import (
-    SYSTEM_CALLER,
     Account,
     Changes,
     Code,
@@ -28,11 +30,13 @@ from shieldx.ledger.records import (
     Head,
     Hold,
     Key,
+    Lot,
     Movement,
+    Part,
     Posted,
     Remembered,
     State,
-    hold_body,
+    parts_body,
     transfer_id,
 )
 
@@ -40,7 +44,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class RefusedError(Exception):
-    """An operation is refused; the facts go into the answer."""
+    """An operation is refused; the facts go into the answer. Raised before anything changes."""
 
     def __init__(self, code: Code, message: str, **facts: object) -> None:
         super().__init__(message)
@@ -51,12 +55,14 @@ class RefusedError(Exception):
 class Draft:
     """The state with the changes so far over it."""
 
-    __slots__ = ("changes", "now", "state")
+    __slots__ = ("changes", "now", "state", "watched")
 
     def __init__(self, state: State, now: int) -> None:
         self.state = state
         self.now = now
         self.changes = Changes(state.head)
+        # Accounts with an alert that have changed since alerts were last looked at.
+        self.watched: dict[str, None] = {}
 
     def find(self, account: str) -> Account | None:
         return self.changes.accounts.get(account) or self.state.accounts[account]
@@ -69,8 +75,19 @@ class Draft:
             )
         return found
 
-    def find_hold(self, hold: str) -> Hold | None:
-        return self.changes.holds.get(hold) or self.state.holds[hold]
+    def put(self, account: Account) -> None:
+        self.changes.accounts[account.id] = account
+        if account.alert is not None:
+            self.watched[account.id] = None
+
+    def find_lot(self, grant: str) -> Lot | None:
+        return self.changes.lots.get(grant) or self.state.lots[grant]
+
+    def lot(self, grant: str) -> Lot:
+        found = self.find_lot(grant)
+        if found is None:
+            raise LookupError(grant)
+        return found
 
     def find_posted(self, transfer: str) -> Posted | None:
         return self.changes.posted.get(transfer) or self.state.posted[transfer]
@@ -79,7 +96,7 @@ class Draft:
         return self.changes.keys.get(key) or self.state.keys.get(key)
 
     def open_hold(self, hold: str) -> Hold:
-        found = self.find_hold(hold)
+        found = self.changes.holds.get(hold) or self.state.holds[hold]
         if found is None:
             raise RefusedError(Code.HOLD_NOT_FOUND, f"there is no hold {hold}", hold=hold)
         match found.state:
@@ -92,6 +109,19 @@ class Draft:
             case _:
                 code = Code.HOLD_EXPIRED
         raise RefusedError(code, f"hold {hold} is {found.state}", hold=hold, state=found.state)
+
+    def open_holds(self, account: str) -> Iterator[Hold]:
+        """Return the open holds of an account that is due; not all, but all that are overdue."""
+        changed = self.changes.holds
+        yield from (hold for hold in self.state.due.get(account, ()) if hold.id not in changed)
+        yield from (h for h in changed.values() if h.account == account and h.state == "held")
+
+    def open_lots(self, account: str) -> Iterator[Lot]:
+        """Return the open lots of an account in the order in which they are burnt."""
+        ids: Sequence[str] = self.state.purses.get(account, ())
+        if opened := self.changes.opened.get(account):
+            ids = sorted((*ids, *opened), key=lambda grant: self.lot(grant).order)
+        return (lot for lot in map(self.lot, ids) if lot.is_open)
 
     def claim_reference(self, reference: str) -> None:
         user = self.changes.references.get(reference) or self.state.references[reference]
@@ -113,21 +143,21 @@ class Draft:
         *,
         reference: str | None = None,
         reverses: int | None = None,
+        burnt: tuple[Part, ...] = (),
+        restored: tuple[Part, ...] = (),
     ) -> dict[str, Any]:
-        """Move credits that the debit side covers; refuse only what the numbers cannot hold."""
-        if credit.balance + amount > MAX_AMOUNT:
-            raise overflow(credit)
-        if debit.balance - amount < -MAX_AMOUNT:
-            raise overflow(debit)
+        """Move credits that the debit side covers and both sides can hold (`must_fit`)."""
         changes, seq = self.changes, self.changes.head.seq + 1
         paid = debit._replace(balance=debit.balance - amount, version=debit.version + 1)
         got = credit._replace(balance=credit.balance + amount, version=credit.version + 1)
-        changes.accounts[paid.id] = paid
-        changes.accounts[got.id] = got
+        if got.balance > MAX_AMOUNT or paid.balance < -MAX_AMOUNT:
+            raise OverflowError(f"{debit.id} to {credit.id}")
+        self.put(paid)
+        self.put(got)
         head = changes.head
         changes.head = Head(head.position, seq, head.hash, head.at)
         name = transfer_id(self.state.shard, seq)
-        changes.posted[name] = Posted(seq, debit.id, credit.id, amount, 0)
+        changes.posted[name] = Posted(seq, debit.id, credit.id, amount, 0, burnt)
         changes.movements.append(
             Movement(
                 seq,
@@ -141,6 +171,8 @@ class Draft:
                 head.position + 1,
                 paid,
                 got,
+                burnt,
+                restored,
             )
         )
         body = {
@@ -159,54 +191,37 @@ class Draft:
             body["reference"] = reference
         if reverses is not None:
             body["reverses"] = transfer_id(self.state.shard, reverses)
+        if burnt:
+            body["burnt"] = parts_body(burnt)
+        if restored:
+            body["restored"] = parts_body(restored)
         return body
 
     def append(
         self, caller: str, key: str | None, operation: bytes, code: Code, body: Mapping[str, Any]
-    ) -> None:
-        """Chain what was decided, and let its key remember it."""
+    ) -> str | None:
+        """Chain what was decided, let its key remember it, and return the receipt."""
         head, answer = self.changes.head, _encode(body)
         position = head.position + 1
         digest = chain.link(head.hash, position, self.now, caller, key, operation, code, answer)
+        receipt = self.state.seal(digest) if self.state.seal else None
         self.changes.head = Head(position, head.seq, digest, self.now)
-        self.changes.entries.append(Entry(position, caller, key, operation, code, answer, digest))
+        self.changes.entries.append(
+            Entry(position, caller, key, operation, code, answer, digest, receipt)
+        )
         if key is not None:
-            self.changes.keys[caller, key] = Remembered(operation, code, answer)
-
-    def settle_expired(self, operation: Operation) -> None:
-        """Expire, as entries of their own, the overdue holds of the accounts that are touched."""
-        for name in touched(operation, self):
-            account = self.changes.accounts.get(name) or self.state.accounts.get(name)
-            if account is None or account.next_expiry is None or account.next_expiry > self.now:
-                continue
-            self._settle(account.id)
-
-    def _settle(self, account: str) -> None:
-        following: list[int] = []
-        for hold in list(self._open_holds(account)):
-            if hold.expires_at > self.now:
-                following.append(hold.expires_at)
-                continue
-            body = finish(self, hold, "expired")
-            text = canonical(Expire(hold=hold.id))
-            self.append(SYSTEM_CALLER, None, text, Code.CREATED, body)
-        settled = self.account(account)
-        self.changes.accounts[account] = settled._replace(next_expiry=min(following, default=None))
-
-    def _open_holds(self, account: str) -> Iterator[Hold]:
-        changed = self.changes.holds
-        yield from (hold for hold in self.state.due.get(account, ()) if hold.id not in changed)
-        yield from (h for h in changed.values() if h.account == account and h.state == "held")
+            self.changes.keys[caller, key] = Remembered(operation, code, answer, receipt)
+        return receipt
 
 
-def touched(operation: Operation, known: "Draft | State") -> tuple[str, ...]:
+def touched(operation: Operation, known: Draft | State) -> tuple[str, ...]:
     """Return the accounts that an operation touches, as far as its hold or transfer is known."""
     match operation:
         case Transfer():
             return (operation.debit, operation.credit)
         case Reserve():
             return (operation.account, operation.to)
-        case Commit() | Void() | Expire():
+        case Commit() | Void():
             hold = _lookup(known, "holds", operation.hold)
             return (hold.account, hold.to) if hold else ()
         case Reverse():
@@ -214,23 +229,26 @@ def touched(operation: Operation, known: "Draft | State") -> tuple[str, ...]:
             return (posted.credit, posted.debit) if posted else ()
         case OpenAccount() | ChangeAccount():
             return (operation.id,)
+        case Grant() | VoidGrant() | SetAlert() | Settle() | Note():
+            return () if isinstance(operation, Note) else (operation.account,)
         case _:
             assert_never(operation)
 
 
-def _lookup(known: "Draft | State", table: str, name: str) -> Any:
+def _lookup(known: Draft | State, table: str, name: str) -> Any:
     if isinstance(known, State):
         return getattr(known, table).get(name)
     return getattr(known.changes, table).get(name) or getattr(known.state, table).get(name)
 
 
-def finish(draft: "Draft", hold: Hold, state: str) -> dict[str, Any]:
-    account = draft.account(hold.account)
-    changed = account._replace(held=account.held - hold.remaining, version=account.version + 1)
-    done = hold._replace(remaining=0, state=state, version=hold.version + 1)
-    draft.changes.accounts[account.id] = changed
-    draft.changes.holds[hold.id] = done
-    return {**hold_body(done), "balances": {account.id: changed.figures()}}
+def must_fit(debit: Account, credit: Account, amount: int) -> None:
+    """Refuse a movement after which a balance would be no number that the ledger can hold."""
+    for account, passes in (
+        (credit, credit.balance + amount > MAX_AMOUNT),
+        (debit, debit.balance - amount < -MAX_AMOUNT),
+    ):
+        if passes:
+            raise overflow(account)
 
 
 def overflow(account: Account) -> RefusedError:

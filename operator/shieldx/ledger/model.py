@@ -8,7 +8,8 @@ database or a socket. Order of refusal, the same for every operation:
     hold_already_committed | _voided | expired   it is finished
     account_exists, account_not_found            debit side first
     account_closed, account_frozen               debit side first
-    account_not_empty                            closing needs balance and holds of zero
+    account_not_empty                            closing needs no balance, no holds, no grants
+    grant_not_found, grant_already_voided | _expired | _exhausted
     reference_already_used
     exceeds_hold_amount, transfer_already_reversed, exceeds_reversible_amount
     balance_overflow
@@ -18,23 +19,17 @@ A refusal is an answer like any other: it is chained, and its key replays it for
 Times are integers: microseconds since 1970.
 """
 
-from collections.abc import Sequence
-from typing import Any, assert_never
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
-from shieldx.ledger.draft import Draft, RefusedError, finish, overflow, touched
+from shieldx.ledger import due
+from shieldx.ledger.draft import Draft, RefusedError, touched
 from shieldx.ledger.operations import (
-    MAX_AMOUNT,
-    ChangeAccount,
-    Commit,
-    Expire,
-    OpenAccount,
+    Alert,
     Operation,
-    Reserve,
-    Reverse,
-    Transfer,
-    Void,
+    Settle,
     canonical,
     canonical_batch,
     first_difference,
@@ -50,15 +45,19 @@ from shieldx.ledger.records import (
     Head,
     Hold,
     Key,
+    Lot,
     Movement,
+    Part,
     Posted,
     Remembered,
     Request,
     State,
     account_body,
     hold_body,
+    lot_body,
     transfer_id,
 )
+from shieldx.ledger.rules import apply
 
 __all__ = [
     "MICROSECONDS",
@@ -71,20 +70,24 @@ __all__ = [
     "Head",
     "Hold",
     "Key",
+    "Lot",
     "Movement",
+    "Part",
     "Posted",
     "Remembered",
     "Request",
     "State",
     "account_body",
     "decide",
+    "fill_purse",
     "hold_body",
+    "lot_body",
     "merge",
     "touched",
     "transfer_id",
 ]
 
-_decode = msgspec.json.decode
+_decode: Final = msgspec.json.decode
 
 
 def decide(
@@ -104,10 +107,21 @@ def merge(state: State, changes: Changes) -> None:
     """Let the state know what became durable."""
     state.head = changes.head
     state.accounts.update(changes.accounts)
+    state.lots.update(changes.lots)
+    for account in {lot.account for lot in changes.lots.values()}:
+        fill_purse(state, account, changes.opened.get(account, ()))
     state.holds.update(changes.holds)
     state.posted.update(changes.posted)
     state.keys.update(changes.keys)
     state.references.update(changes.references)
+
+
+def fill_purse(state: State, account: str, opened: Iterable[str]) -> None:
+    """Put lots among an account's open ones, in burning order, and take out what is over."""
+    ids = dict.fromkeys((*state.purses.get(account, ()), *opened))
+    known = ((state.lots[grant], grant) for grant in ids)
+    still_open = [(lot.order, grant) for lot, grant in known if lot is not None and lot.is_open]
+    state.purses[account] = [grant for _, grant in sorted(still_open)]
 
 
 def _decide(draft: Draft, request: Request) -> list[Answer]:
@@ -123,16 +137,33 @@ def _decide_one(draft: Draft, caller: str, key: str | None, operation: Operation
     text = canonical(operation)
     if key is not None and (known := draft.remembered((caller, key))):
         return _replay(known, text)
+    for account in touched(operation, draft):
+        due.settle(draft, account)
     try:
-        draft.settle_expired(operation)
-        body = _apply(draft, operation)
+        body = apply(draft, operation)
         code = Code.CREATED
     except RefusedError as refused:
         code, body = refused.code, refused.body
-    if isinstance(operation, Expire):
-        return Answer(code, body)  # What has expired was chained when it was settled.
-    draft.append(caller, key, text, code, body)
-    return Answer(code, body)
+    receipt = None
+    if not isinstance(operation, Settle):  # What was due has entries of its own.
+        receipt = draft.append(caller, key, text, code, body)
+    _raise_alerts(draft)
+    return Answer(code, body, receipt=receipt)
+
+
+def _raise_alerts(draft: Draft) -> None:
+    """Say once of an account that less is available than its alert asks for."""
+    for name in draft.watched:
+        account = draft.account(name)
+        below = account.alert is not None and account.available < account.alert
+        if below == account.alerted:
+            continue
+        draft.changes.accounts[name] = account._replace(alerted=below)
+        if below:
+            body = {"account": name, "available_below": account.alert, **account.figures()}
+            text = canonical(Alert(account=name))
+            draft.append(SYSTEM_CALLER, None, text, Code.CREATED, body)
+    draft.watched.clear()
 
 
 def _decide_together(draft: Draft, request: Request) -> list[Answer]:
@@ -143,7 +174,10 @@ def _decide_together(draft: Draft, request: Request) -> list[Answer]:
         answer = _replay(known, text)
         if answer.code is Code.IDEMPOTENCY_KEY_REUSED:
             return [answer for _ in texts]
-        return [Answer(Code(r["code"]), r["body"], replayed=True) for r in answer.body["results"]]
+        return [
+            Answer(Code(one["code"]), one["body"], replayed=True, receipt=one.get("receipt"))
+            for one in answer.body["results"]
+        ]
     before = draft.changes.copy()
     answers: list[Answer] = []
     code = Code.CREATED
@@ -153,13 +187,19 @@ def _decide_together(draft: Draft, request: Request) -> list[Answer]:
         if answer.code is not Code.CREATED:
             code = answer.code
             draft.changes = before
+            draft.watched.clear()
             message = f"nothing was done, since operation {index} was refused: {code}"
             answers = [Answer(Code.BATCH_ABORTED, {"message": message})] * len(texts)
-            answers[index] = answer
+            answers[index] = answer._replace(receipt=None)  # Its entry is undone as well.
             break
-    results = [{"code": answer.code, "body": answer.body} for answer in answers]
+    results = [_result(answer) for answer in answers]
     draft.append(request.caller, key, text, code, {"results": results})
     return answers
+
+
+def _result(answer: Answer) -> dict[str, object]:
+    result: dict[str, object] = {"code": answer.code, "body": answer.body}
+    return result if answer.receipt is None else {**result, "receipt": answer.receipt}
 
 
 def _replay(known: Remembered, text: bytes) -> Answer:
@@ -173,204 +213,4 @@ def _replay(known: Remembered, text: bytes) -> Answer:
                 "field": differs,
             },
         )
-    return Answer(Code(known.code), _decode(known.answer), replayed=True)
-
-
-def _apply(draft: Draft, operation: Operation) -> dict[str, Any]:  # noqa: PLR0911 - one a kind.
-    match operation:
-        case Transfer():
-            return _transfer(draft, operation)
-        case Reserve():
-            return _reserve(draft, operation)
-        case Commit():
-            return _commit(draft, operation)
-        case Void():
-            return finish(draft, draft.open_hold(operation.hold), "voided")
-        case Expire():
-            return _expire(draft, operation)
-        case Reverse():
-            return _reverse(draft, operation)
-        case OpenAccount():
-            return _open(draft, operation)
-        case ChangeAccount():
-            return _change(draft, operation)
-        case _:
-            assert_never(operation)
-
-
-def _open(draft: Draft, operation: OpenAccount) -> dict[str, Any]:
-    if draft.find(operation.id) is not None:
-        raise RefusedError(
-            Code.ACCOUNT_EXISTS, f"account {operation.id} exists already", account=operation.id
-        )
-    account = Account(operation.id, 0, 0, operation.floor, "open", 1, operation.metadata, None)
-    draft.changes.accounts[operation.id] = account
-    return account_body(account)
-
-
-def _change(draft: Draft, operation: ChangeAccount) -> dict[str, Any]:
-    account = draft.account(operation.id)
-    if operation.state == "closed" and (account.balance or account.held):
-        raise RefusedError(
-            Code.ACCOUNT_NOT_EMPTY,
-            f"account {account.id} has a balance of {account.balance} and {account.held} held: "
-            "move the credits away and finish its holds first",
-            account=account.id,
-            balance=account.balance,
-            held=account.held,
-        )
-    changed = account._replace(
-        state=account.state if operation.state is None else operation.state,
-        metadata=account.metadata if operation.metadata is None else operation.metadata,
-        version=account.version + 1,
-    )
-    draft.changes.accounts[account.id] = changed
-    return account_body(changed)
-
-
-def _transfer(draft: Draft, operation: Transfer) -> dict[str, Any]:
-    debit, credit = draft.account(operation.debit), draft.account(operation.credit)
-    _must_pay(debit)
-    _must_receive(credit)
-    if operation.reference is not None:
-        draft.claim_reference(operation.reference)
-    _must_cover(debit, operation.amount)
-    return draft.move(
-        debit,
-        credit,
-        operation.amount,
-        operation.kind,
-        operation.metadata,
-        reference=operation.reference,
-    )
-
-
-def _reverse(draft: Draft, operation: Reverse) -> dict[str, Any]:
-    posted = draft.find_posted(operation.transfer)
-    if posted is None:
-        raise RefusedError(
-            Code.TRANSFER_NOT_FOUND,
-            f"there is no transfer {operation.transfer}",
-            transfer=operation.transfer,
-        )
-    # The money goes back: who was credited pays.
-    debit, credit = draft.account(posted.credit), draft.account(posted.debit)
-    _must_pay(debit)
-    _must_receive(credit)
-    left = posted.amount - posted.reversed
-    if not left:
-        raise RefusedError(
-            Code.TRANSFER_ALREADY_REVERSED,
-            f"transfer {operation.transfer} has been reversed in full",
-            transfer=operation.transfer,
-        )
-    amount = left if operation.amount is None else operation.amount
-    if amount > left:
-        raise RefusedError(
-            Code.EXCEEDS_REVERSIBLE_AMOUNT,
-            f"{left} of transfer {operation.transfer} can still be reversed, not {amount}",
-            reversible=left,
-            required=amount,
-        )
-    _must_cover(debit, amount)
-    body = draft.move(debit, credit, amount, "reversal", {}, reverses=posted.seq)
-    draft.changes.posted[operation.transfer] = posted._replace(reversed=posted.reversed + amount)
-    return body
-
-
-def _reserve(draft: Draft, operation: Reserve) -> dict[str, Any]:
-    account, to = draft.account(operation.account), draft.account(operation.to)
-    _must_pay(account)
-    _must_receive(to)
-    _must_cover(account, operation.amount)
-    if account.held + operation.amount > MAX_AMOUNT:
-        raise overflow(account)
-    expires_at = draft.now + operation.timeout_seconds * MICROSECONDS
-    hold = Hold(
-        f"hold_{draft.state.shard}_{draft.changes.head.position + 1}",
-        account.id,
-        to.id,
-        operation.amount,
-        operation.amount,
-        0,
-        "held",
-        expires_at,
-        1,
-        operation.metadata,
-    )
-    changed = account._replace(
-        held=account.held + operation.amount,
-        version=account.version + 1,
-        next_expiry=min(expires_at, account.next_expiry or expires_at),
-    )
-    draft.changes.accounts[account.id] = changed
-    draft.changes.holds[hold.id] = hold
-    return {**hold_body(hold), "balances": {account.id: changed.figures()}}
-
-
-def _commit(draft: Draft, operation: Commit) -> dict[str, Any]:
-    hold = draft.open_hold(operation.hold)
-    account, to = draft.account(hold.account), draft.account(hold.to)
-    _must_pay(account)
-    _must_receive(to)
-    amount = hold.remaining if operation.amount is None else operation.amount
-    if amount > hold.remaining:
-        raise RefusedError(
-            Code.EXCEEDS_HOLD_AMOUNT,
-            f"hold {hold.id} has {hold.remaining} left, not {amount}",
-            remaining=hold.remaining,
-            required=amount,
-        )
-    left = 0 if operation.final else hold.remaining - amount
-    # What is paid or released is no longer held, then it moves: the balance covers it by then.
-    released = account._replace(held=account.held - hold.remaining + left)
-    transfer = draft.move(released, to, amount, "commit", hold.metadata)
-    done = hold._replace(
-        remaining=left,
-        committed=hold.committed + amount,
-        state="held" if left else "committed",
-        version=hold.version + 1,
-    )
-    draft.changes.holds[hold.id] = done
-    balances = transfer["balances"]
-    return {**hold_body(done), "balances": balances, "transfer": transfer["id"]}
-
-
-def _expire(draft: Draft, operation: Expire) -> dict[str, Any]:
-    hold = draft.find_hold(operation.hold)
-    if hold is None:
-        raise RefusedError(Code.HOLD_NOT_FOUND, f"there is no hold {operation.hold}")
-    # `settle_expired` has done it if its time has passed; if not, there is nothing to do.
-    return hold_body(hold)
-
-
-def _must_pay(account: Account) -> None:
-    if account.state == "open":
-        return
-    code = Code.ACCOUNT_FROZEN if account.state == "frozen" else Code.ACCOUNT_CLOSED
-    raise RefusedError(
-        code, f"account {account.id} is {account.state}: reopen it first", account=account.id
-    )
-
-
-def _must_receive(account: Account) -> None:
-    if account.state == "closed":
-        raise RefusedError(
-            Code.ACCOUNT_CLOSED,
-            f"account {account.id} is closed: reopen it first",
-            account=account.id,
-        )
-
-
-def _must_cover(account: Account, amount: int) -> None:
-    if account.floor is None:
-        return
-    spendable = account.balance - account.held - account.floor
-    if amount > spendable:
-        raise RefusedError(
-            Code.INSUFFICIENT_CREDITS,
-            f"account {account.id} has {spendable} available, {amount} is required",
-            account=account.id,
-            available=spendable,
-            required=amount,
-        )
+    return Answer(Code(known.code), _decode(known.answer), replayed=True, receipt=known.receipt)

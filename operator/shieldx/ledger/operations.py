@@ -80,15 +80,101 @@ class Expire(msgspec.Struct, frozen=True, kw_only=True, tag="expire", tag_field=
     hold: str
 
 
-type Operation = OpenAccount | ChangeAccount | Transfer | Reverse | Reserve | Commit | Void | Expire
+class Grant(msgspec.Struct, frozen=True, kw_only=True, tag="grant", tag_field="type"):
+    """Give an account a lot of credits that is burnt in its order and may expire.
+
+    Lower `priority` is burnt first. Times are microseconds since 1970: the lot can be spent from
+    `effective_at` on (None: at once) and until before `expires_at` (None: for ever).
+    """
+
+    account: str
+    amount: int
+    priority: int = 0
+    effective_at: int | None = None
+    expires_at: int | None = None
+    metadata: dict[str, Any] = {}
+
+
+class VoidGrant(msgspec.Struct, frozen=True, kw_only=True, tag="void_grant", tag_field="type"):
+    """Take back what is left of a grant and not held."""
+
+    account: str
+    grant: str
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True, tag="note", tag_field="type"):
+    """Write the digest of something into the chain, which so proves that it existed by then."""
+
+    kind: str
+    digest: str
+
+
+class SetAlert(msgspec.Struct, frozen=True, kw_only=True, tag="set_alert", tag_field="type"):
+    """Raise an alert once whenever less than `available_below` is available; None: never."""
+
+    account: str
+    available_below: int | None = None
+
+
+class ActivateGrant(msgspec.Struct, frozen=True, kw_only=True, tag="activate", tag_field="type"):
+    """Pay out a grant whose time has come. Only time asks for this."""
+
+    grant: str
+
+
+class ExpireGrant(msgspec.Struct, frozen=True, kw_only=True, tag="expire_grant", tag_field="type"):
+    """Take what is left of a grant whose time is over. Only time asks for this."""
+
+    grant: str
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True, tag="alert", tag_field="type"):
+    """Say that less is available than an account's alert asks for. Only balances ask for this."""
+
+    account: str
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True, tag="settle", tag_field="type"):
+    """Do to an account what time has decided; nothing happens to one that is not due."""
+
+    account: str
+
+
+type Operation = (
+    OpenAccount
+    | ChangeAccount
+    | Transfer
+    | Reverse
+    | Reserve
+    | Commit
+    | Void
+    | Grant
+    | VoidGrant
+    | Note
+    | SetAlert
+    | Settle
+)
+# What the ledger does by itself: chained like the others, asked for by nobody.
+type Consequence = Expire | ActivateGrant | ExpireGrant | Alert
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder: msgspec.json.Decoder[Operation] = msgspec.json.Decoder(
-    OpenAccount | ChangeAccount | Transfer | Reverse | Reserve | Commit | Void | Expire
+    OpenAccount
+    | ChangeAccount
+    | Transfer
+    | Reverse
+    | Reserve
+    | Commit
+    | Void
+    | Grant
+    | VoidGrant
+    | Note
+    | SetAlert
+    | Settle
 )
 
 
-def canonical(operation: Operation) -> bytes:
+def canonical(operation: Operation | Consequence) -> bytes:
     """Return the one JSON text of an operation: equal operations, equal bytes."""
     return _encoder.encode(operation)
 

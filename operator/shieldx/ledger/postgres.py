@@ -10,7 +10,7 @@ mean stands in `model`, what the statements do in `sql/`.
 """
 
 import base64
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Self
 
 import asyncpg
@@ -21,9 +21,12 @@ from shieldx.ledger.model import (
     Changes,
     Head,
     Hold,
+    Lot,
+    Part,
     Posted,
     Remembered,
     State,
+    fill_purse,
     transfer_id,
 )
 from shieldx.ledger.steps import Step, reached, reached_soon
@@ -45,8 +48,8 @@ STALE: Final = frozenset({"SX001", "SX002", "23505", "40001", "40P01"})
 # The server says itself that the statement was not committed.
 NOT_DONE: Final = frozenset({"57P01", "57P03", "53300", "57014"})
 
-LOAD: Final = "select load($1, $2, $3, $4, $5, $6, $7, $8)"
-STORE: Final = f"select store({', '.join(f'${n}' for n in range(1, 52))})"
+LOAD: Final = "select load($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+STORE: Final = f"select store({', '.join(f'${n}' for n in range(1, 72))})"
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.decode
@@ -127,6 +130,7 @@ class Shard:
         state: State,
         *,
         accounts: Collection[str],
+        grants: Collection[str],
         holds: Collection[str],
         transfers: Collection[str],
         references: Collection[str],
@@ -142,6 +146,7 @@ class Shard:
         text = await self._read(
             LOAD,
             list(accounts),
+            list(grants),
             list(holds),
             [number for number in numbers.values() if number is not None],
             list(references),
@@ -151,26 +156,15 @@ class Shard:
             now,
         )
         said = _decode(text)
-        position, seq, digest, at = said["head"]
+        position = said["head"][0]
         if state.accounts and position != state.head.position:
             raise StaleError(f"the chain is at {position}, not at {state.head.position}")
-        state.head = Head(position, seq, bytes.fromhex(digest), at)
-        state.accounts |= dict.fromkeys(accounts) | dict.fromkeys(said["wanted"])
-        state.accounts |= {row[0]: Account(*row) for row in said["accounts"]}
-        state.holds |= dict.fromkeys(holds) | {row[0]: Hold(*row) for row in said["holds"]}
+        state.accounts |= dict.fromkeys(accounts)
+        state.lots |= dict.fromkeys(grants)
+        state.holds |= dict.fromkeys(holds)
         state.posted |= dict.fromkeys(transfers)
-        state.posted |= {transfer_id(self._name, row[0]): Posted(*row) for row in said["posted"]}
         state.references |= dict.fromkeys(references)
-        state.references |= {
-            reference: transfer_id(self._name, number) for reference, number in said["references"]
-        }
-        state.keys |= {
-            (caller, key): Remembered(base64.b64decode(operation), code, base64.b64decode(answer))
-            for caller, key, operation, code, answer in said["keys"]
-        }
-        state.due = {}
-        for row in said["due"]:
-            state.due.setdefault(row[1], []).append(Hold(*row))
+        learn(state, said)
         return int(said["now"])
 
     async def store(self, state: State, changes: Changes) -> None:
@@ -205,6 +199,46 @@ class Shard:
             ) from refused
 
 
+def learn(state: State, said: Mapping[str, Any]) -> None:
+    """Let `state` know what `load` has said."""
+    position, seq, digest, at = said["head"]
+    state.head = Head(position, seq, bytes.fromhex(digest), at)
+    state.accounts |= dict.fromkeys(said["wanted"])
+    state.accounts |= {row[0]: Account(*row) for row in said["accounts"]}
+    state.lots |= {row[0]: Lot(*row) for row in said["lots"]}
+    of_account: dict[str, list[str]] = {}
+    for row in said["lots"]:
+        of_account.setdefault(row[1], []).append(row[0])
+    for account, lots in of_account.items():
+        fill_purse(state, account, lots)
+    state.holds |= {row[0]: _hold(row) for row in said["holds"]}
+    state.posted |= {transfer_id(state.shard, row[0]): _posted(row) for row in said["posted"]}
+    state.references |= {
+        reference: transfer_id(state.shard, number) for reference, number in said["references"]
+    }
+    state.keys |= {
+        (caller, key): Remembered(
+            base64.b64decode(operation), code, base64.b64decode(answer), receipt
+        )
+        for caller, key, operation, code, answer, receipt in said["keys"]
+    }
+    state.due = {}
+    for row in said["due"]:
+        state.due.setdefault(row[1], []).append(_hold(row))
+
+
+def _parts(pairs: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
+    return tuple(Part(*pair) for pair in pairs)
+
+
+def _hold(row: Sequence[Any]) -> Hold:
+    return Hold(*row)._replace(claims=_parts(row[-1]))
+
+
+def _posted(row: Sequence[Any]) -> Posted:
+    return Posted(*row)._replace(burnt=_parts(row[-1]))
+
+
 def _seq_of(transfer: str, shard: str) -> int | None:
     """Return the number in a transfer's id; None if it cannot be one of this shard."""
     number = transfer.removeprefix(f"tx_{shard}_")
@@ -223,8 +257,13 @@ def _text(metadata: object) -> str:
     return _encode(metadata).decode()
 
 
+def _trace(parts: tuple[Part, ...]) -> str | None:
+    """Return parts as they are stored: most have none."""
+    return _text(parts) if parts else None
+
+
 def _arguments(state: State, changes: Changes) -> list[object]:
-    """Return the 51 arguments of `store`, in its order."""
+    """Return the 71 arguments of `store`, in its order."""
     head = changes.head
     accounts = [
         (
@@ -236,9 +275,30 @@ def _arguments(state: State, changes: Changes) -> list[object]:
             a.state,
             a.version,
             _text(a.metadata),
-            a.next_expiry,
+            a.next_due,
+            a.lots,
+            a.alert,
+            a.alerted,
         )
         for a in changes.accounts.values()
+    ]
+    lots = [
+        (
+            g.id,
+            lot.version if (lot := state.lots.get(g.id)) else 0,
+            g.account,
+            g.amount,
+            g.remaining,
+            g.held,
+            g.priority,
+            g.effective_at,
+            g.expires_at,
+            g.state,
+            g.created,
+            g.version,
+            _text(g.metadata),
+        )
+        for g in changes.lots.values()
     ]
     transfers = [
         (
@@ -251,6 +311,8 @@ def _arguments(state: State, changes: Changes) -> list[object]:
             m.reference,
             m.reverses,
             _text(m.metadata),
+            _trace(m.burnt),
+            _trace(m.restored),
             m.debit_after.balance,
             m.debit_after.held,
             m.debit_after.version,
@@ -280,11 +342,12 @@ def _arguments(state: State, changes: Changes) -> list[object]:
             h.expires_at,
             h.version,
             _text(h.metadata),
+            _trace(h.claims),
         )
         for h in changes.holds.values()
     ]
     entries = [
-        (e.position, e.caller, e.key, e.operation, e.code, e.answer, e.hash)
+        (e.position, e.caller, e.key, e.operation, e.code, e.answer, e.hash, e.receipt)
         for e in changes.entries
     ]
     return [
@@ -293,9 +356,10 @@ def _arguments(state: State, changes: Changes) -> list[object]:
         head.seq,
         head.hash,
         head.at,
-        *_columns(accounts, 9),
-        *_columns(transfers, 15),
+        *_columns(accounts, 12),
+        *_columns(lots, 13),
+        *_columns(transfers, 17),
         *_columns(reversals, 3),
-        *_columns(holds, 12),
-        *_columns(entries, 7),
+        *_columns(holds, 13),
+        *_columns(entries, 8),
     ]

@@ -1,7 +1,7 @@
 """What callers read: the committed state of a shard, in the shapes of the API.
 
-Reads have connections of their own and never wait for writes. Expired holds are shown as
-expired from their moment on, though nobody has settled them yet.
+Reads have connections of their own and never wait for writes. What time has decided is shown as
+done from its moment on, though nobody has settled it yet: the rules say what settling will do.
 """
 
 import asyncio
@@ -15,13 +15,25 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+from shieldx.ledger.model import decide, merge
+from shieldx.ledger.operations import BREAKAGE, ISSUANCE, Settle
 from shieldx.ledger.postgres import (
     COMMAND_SECONDS,
     CONNECT_SECONDS,
     SETTINGS,
     ShardUnavailableError,
+    learn,
 )
-from shieldx.ledger.records import transfer_id
+from shieldx.ledger.records import (
+    SYSTEM_CALLER,
+    Lot,
+    Part,
+    Request,
+    State,
+    lot_body,
+    parts_body,
+    transfer_id,
+)
 
 CONNECTIONS: Final = 4
 _decode = msgspec.json.decode
@@ -65,12 +77,12 @@ class Reads:
         """Return the balances of those accounts that exist."""
         return {
             row["id"]: {"account": row["id"], **_figures(row), "as_of": row["as_of"]}
-            for row in await self._fetch("accounts", list(ids))
+            for row in await self._accounts(ids)
         }
 
     async def account(self, account: str) -> dict[str, Any] | None:
         """Return one account, or None."""
-        for row in await self._fetch("accounts", [account]):
+        for row in await self._accounts([account]):
             return {
                 "id": row["id"],
                 "state": row["state"],
@@ -79,6 +91,40 @@ class Reads:
                 **_figures(row),
             }
         return None
+
+    async def grants(
+        self, account: str, state: str | None, cursor: str | None, limit: int
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return an account's grants, newest first, and the cursor of the next page."""
+        (row,) = await self._fetch("accounts", [account])
+        settled = await self._settle(row["as_of"], [account]) if row["overdue"] else None
+        rows = await self._fetch("grants", account, _before(cursor), limit + 1, state, row["as_of"])
+        lots = settled.lots if settled else {}
+        return [_grant(row, lots) for row in rows[:limit]], _next(rows, limit, "created")
+
+    async def _accounts(self, ids: Collection[str]) -> list[dict[str, Any]]:
+        """Return accounts as they are when what is due has been done."""
+        rows = await self._fetch("accounts", list(ids))
+        overdue = [row["id"] for row in rows if row["overdue"]]
+        if overdue:
+            settled = (await self._settle(rows[0]["as_of"], overdue)).accounts
+            for row in rows:
+                if account := settled.get(row["id"]):
+                    row |= {k: getattr(account, k) for k in ("balance", "held", "version")}
+        return rows
+
+    async def _settle(self, now: int, accounts: list[str]) -> State:
+        """Ask the rules how accounts stand once they are settled; nothing is stored."""
+        wanted = [*accounts, ISSUANCE, BREAKAGE]
+        (row,) = await self._fetch("settled", wanted, now)
+        state = State(self._shard)
+        learn(state, _decode(row["said"]))
+        settle = Request(
+            SYSTEM_CALLER, [Settle(account=a) for a in accounts], [None] * len(accounts)
+        )
+        _, changes = decide(state, [settle], max(now, state.head.at))
+        merge(state, changes)
+        return state
 
     async def transfer(self, transfer: str) -> dict[str, Any] | None:
         """Return one transfer, or None."""
@@ -129,13 +175,9 @@ class Reads:
             rows = await self._fetch("parties_of_hold", name)
         return tuple(rows[0]["parties"]) if rows else ()
 
-    async def due_holds(self, limit: int) -> list[str]:
-        """Return holds whose time has passed and that nobody has settled yet."""
-        rows = await self._fetch(
-            "due_holds",
-            limit,
-        )
-        return [row["id"] for row in rows]
+    async def due_accounts(self, limit: int) -> list[str]:
+        """Return accounts that time has changed and that nobody has settled yet."""
+        return [row["account"] for row in await self._fetch("due_accounts", limit)]
 
     async def status(self) -> dict[str, Any]:
         """Return how far the chain has got."""
@@ -178,6 +220,11 @@ class Reads:
             body["reference"] = row["reference"]
         if row["reverses"] is not None:
             body["reverses"] = transfer_id(self._shard, row["reverses"])
+        for trace in ("burnt", "restored"):
+            if row[trace] is not None:
+                body[trace] = parts_body([Part(*pair) for pair in _decode(row[trace])])
+        if row["receipt"] is not None:
+            body["receipt"] = row["receipt"]
         return body
 
     def _entry(self, row: Mapping[str, Any], account: str) -> dict[str, Any]:
@@ -219,6 +266,15 @@ def _hold(row: Mapping[str, Any]) -> dict[str, Any]:
         "expires_at": row["expires_at"],
         "metadata": _decode(row["metadata_text"]),
     }
+
+
+def _grant(row: Mapping[str, Any], settled: Mapping[str, Lot | None]) -> dict[str, Any]:
+    if lot := settled.get(row["id"]):
+        return lot_body(lot)
+    columns = ("id", "account", "amount", "remaining", "held", "priority")
+    times = ("effective_at", "expires_at", "state")
+    body = {column: row[column] for column in (*columns, *times)}
+    return body | {"metadata": _decode(row["metadata_text"])}
 
 
 def _number(name: str, prefix: str) -> int | None:

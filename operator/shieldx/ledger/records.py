@@ -1,6 +1,6 @@
 """The nouns of the ledger: what the rules of `model` read and write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -30,6 +30,10 @@ class Code(StrEnum):
     TRANSFER_NOT_FOUND = "transfer_not_found"
     TRANSFER_ALREADY_REVERSED = "transfer_already_reversed"
     EXCEEDS_REVERSIBLE_AMOUNT = "exceeds_reversible_amount"
+    GRANT_NOT_FOUND = "grant_not_found"
+    GRANT_ALREADY_VOIDED = "grant_already_voided"
+    GRANT_EXPIRED = "grant_expired"
+    GRANT_EXHAUSTED = "grant_exhausted"
     REFERENCE_ALREADY_USED = "reference_already_used"
     BALANCE_OVERFLOW = "balance_overflow"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
@@ -41,17 +45,23 @@ class Code(StrEnum):
 
 
 class Answer(NamedTuple):
-    """The outcome of one operation; `body` is the resource, or a message and the facts."""
+    """The outcome of one operation; `body` is the resource, or a message and the facts.
+
+    `receipt` proves that the chain has it, where the ledger has keys to seal with.
+    """
 
     code: Code
     body: Mapping[str, Any]
     replayed: bool = False
+    receipt: str | None = None
 
 
 class Account(NamedTuple):
     """One account; `version` counts its changes, 0 before it exists.
 
-    `next_expiry` is no later than the first expiry among its open holds; None without any.
+    `next_due` is no later than the first moment at which time changes something: a hold or lot
+    expires, a grant becomes effective; None where nothing can. `lots` counts its open lots.
+    `alert`: what `available` must not fall below in silence; `alerted`: it has been said.
     """
 
     id: str
@@ -61,7 +71,10 @@ class Account(NamedTuple):
     state: str
     version: int
     metadata: Mapping[str, Any]
-    next_expiry: int | None
+    next_due: int | None = None
+    lots: int = 0
+    alert: int | None = None
+    alerted: bool = False
 
     @property
     def available(self) -> int:
@@ -77,8 +90,53 @@ class Account(NamedTuple):
         }
 
 
+class Part(NamedTuple):
+    """So much of an amount that was taken from one lot."""
+
+    grant: str
+    amount: int
+
+
+class Lot(NamedTuple):
+    """A grant and what is left of it: `remaining`, of which holds have claimed `held`.
+
+    pending: not yet effective, its credits are not in the account; active; exhausted: nothing is
+    left; expired or voided: nothing is left but what holds had claimed before.
+    """
+
+    id: str
+    account: str
+    amount: int
+    remaining: int
+    held: int
+    priority: int
+    effective_at: int
+    expires_at: int | None
+    state: str
+    created: int
+    version: int
+    metadata: Mapping[str, Any]
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in {"pending", "active"} or self.held > 0
+
+    @property
+    def due(self) -> int | None:
+        """When time will change it, if it will."""
+        if self.state == "pending":
+            return self.effective_at
+        return self.expires_at if self.state == "active" else None
+
+    @property
+    def order(self) -> tuple[int, float, int]:
+        """Lots are burnt in this order: priority, expiry (never last), age."""
+        expiry = float("inf") if self.expires_at is None else self.expires_at
+        return self.priority, expiry, self.created
+
+
 class Hold(NamedTuple):
-    """Credits reserved: `remaining` of `amount` is still held."""
+    """Credits reserved: `remaining` of `amount` is still held, `claims` of it from lots."""
 
     id: str
     account: str
@@ -90,6 +148,7 @@ class Hold(NamedTuple):
     expires_at: int
     version: int
     metadata: Mapping[str, Any]
+    claims: tuple[Part, ...] = ()
 
 
 class Posted(NamedTuple):
@@ -100,10 +159,14 @@ class Posted(NamedTuple):
     credit: str
     amount: int
     reversed: int
+    burnt: tuple[Part, ...] = ()
 
 
 class Movement(NamedTuple):
-    """One transfer as it is stored: both legs, and both accounts after it."""
+    """One transfer as it is stored: both legs, both accounts after it, and the lots.
+
+    `burnt` of the debited account, in their order; `restored` to the credited one.
+    """
 
     seq: int
     debit: str
@@ -116,6 +179,8 @@ class Movement(NamedTuple):
     position: int
     debit_after: Account
     credit_after: Account
+    burnt: tuple[Part, ...] = ()
+    restored: tuple[Part, ...] = ()
 
 
 class Entry(NamedTuple):
@@ -128,6 +193,7 @@ class Entry(NamedTuple):
     code: str
     answer: bytes
     hash: bytes
+    receipt: str | None = None
 
 
 class Remembered(NamedTuple):
@@ -136,6 +202,7 @@ class Remembered(NamedTuple):
     operation: bytes
     code: str
     answer: bytes
+    receipt: str | None = None
 
 
 type Key = tuple[str, str]
@@ -163,16 +230,23 @@ class Request:
 
 @dataclass(slots=True)
 class State:
-    """What is known of a shard as of `head`. None says: known not to exist."""
+    """What is known of a shard as of `head`. None says: known not to exist.
+
+    Of every known account all open lots are known, and `purses` has their ids in burning order.
+    `seal` makes an entry's receipt from its hash.
+    """
 
     shard: str
+    seal: Callable[[bytes], str] | None = None
     head: Head = field(default_factory=Head)
     accounts: dict[str, Account | None] = field(default_factory=dict)
+    lots: dict[str, Lot | None] = field(default_factory=dict)
+    purses: dict[str, list[str]] = field(default_factory=dict)
     holds: dict[str, Hold | None] = field(default_factory=dict)
     posted: dict[str, Posted | None] = field(default_factory=dict)
     keys: dict[Key, Remembered] = field(default_factory=dict)
     references: dict[str, str | None] = field(default_factory=dict)
-    # Of accounts whose `next_expiry` has passed: the overdue holds, and the first that is not.
+    # Of accounts whose `next_due` has passed: the overdue holds, and the first that is not.
     due: dict[str, list[Hold]] = field(default_factory=dict)
 
 
@@ -182,6 +256,9 @@ class Changes:
 
     head: Head
     accounts: dict[str, Account] = field(default_factory=dict)
+    lots: dict[str, Lot] = field(default_factory=dict)
+    # Lots by account that were not open before.
+    opened: dict[str, dict[str, None]] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     posted: dict[str, Posted] = field(default_factory=dict)
     keys: dict[Key, Remembered] = field(default_factory=dict)
@@ -194,6 +271,8 @@ class Changes:
         return Changes(
             self.head,
             dict(self.accounts),
+            dict(self.lots),
+            {account: dict(lots) for account, lots in self.opened.items()},
             dict(self.holds),
             dict(self.posted),
             dict(self.keys),
@@ -232,3 +311,24 @@ def hold_body(hold: Hold) -> dict[str, Any]:
         "expires_at": hold.expires_at,
         "metadata": hold.metadata,
     }
+
+
+def lot_body(lot: Lot) -> dict[str, Any]:
+    """Return a grant as the API shows it."""
+    return {
+        "id": lot.id,
+        "account": lot.account,
+        "amount": lot.amount,
+        "remaining": lot.remaining,
+        "held": lot.held,
+        "priority": lot.priority,
+        "effective_at": lot.effective_at,
+        "expires_at": lot.expires_at,
+        "state": lot.state,
+        "metadata": lot.metadata,
+    }
+
+
+def parts_body(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Return which lots an amount came from, as the API shows it."""
+    return [{"grant": part.grant, "amount": part.amount} for part in parts]

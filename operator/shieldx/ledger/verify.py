@@ -1,12 +1,12 @@
 """Verify a shard offline: re-derive the chain and everything that follows from it.
 
-Reads one consistent snapshot, streaming. What an entry says was done is done again by the plain
-interpreter below, which shares no code with `model` (the engine is not its own judge), and the
-outcome is compared with every row of every table. The first thing that does not fit is named.
+Reads one consistent snapshot, streaming. What the entries say was done is done again by
+`retelling`, and every cell of every table is compared with what comes out. The first thing that
+does not fit is named.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -14,8 +14,11 @@ import msgspec
 
 from shieldx.ledger.chain import GENESIS, link
 from shieldx.ledger.postgres import connect
+from shieldx.ledger.retelling import Books, Row, UntoldError
+from shieldx.ledger.seals import KeyRing, SealError
 
 BATCH: Final = 5000
+JSON: Final = frozenset({"metadata", "burnt", "restored", "claims"})
 _decode = msgspec.json.decode
 
 
@@ -25,279 +28,247 @@ class _MismatchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How much was verified, and the first problem, or None."""
+    """How much was verified, and the first problem, or None; `sealed` receipts were checked."""
 
     entries: int
     transfers: int
     accounts: int
     holds: int
+    grants: int
+    sealed: int
     problem: str | None
 
 
-@dataclass(slots=True)
-class _Account:
-    balance: int = 0
-    held: int = 0
-    state: str = "open"
-    floor: int | None = None
-    metadata: Any = field(default_factory=dict)
-    version: int = 1
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """How far the chain was known to reach by somebody outside of the database."""
+
+    position: int
+    hash: bytes
 
 
-@dataclass(slots=True)
-class _Books:
-    """What must be, as far as the chain has been followed."""
+async def verify(dsn: str, ring: KeyRing | None = None, recorded: Recorded | None = None) -> Report:
+    """Return what was verified; ShardUnavailableError if there is no database to read.
 
-    shard: str
-    accounts: dict[str, _Account] = field(default_factory=dict)
-    holds: dict[str, dict[str, Any]] = field(default_factory=dict)
-    transfers: int = 0
-    reversed: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("system/issuance", "system/revenue", "system/breakage"):
-            self.accounts[name] = _Account()
-
-
-async def verify(dsn: str) -> Report:
-    """Return what was verified; ShardUnavailableError if there is no database to read."""
+    With a `ring` every receipt is checked too; with what was `recorded` elsewhere, that nothing
+    was cut off the end.
+    """
     connection = await connect(dsn)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            return await _verify(connection)
+            return await _Verification(connection, ring, recorded).run()
     finally:
         await connection.close()
 
 
-async def _verify(connection: asyncpg.Connection) -> Report:
-    (head,) = await connection.fetch("select * from head where id = 0")
-    books, seen, problem = _Books(head["shard"]), 0, None
-    previous, last_at = GENESIS, 0
-    try:
-        movements = _rows(connection, "select * from transfers order by seq")
-        async for entry in _rows(connection, "select * from entries order by position"):
-            digest = _check(entry, seen + 1, previous, last_at)
-            await _follow(books, entry, movements)
-            previous, last_at, seen = digest, entry["at"], seen + 1
-        await _nothing_left(movements)
-        await _compare(connection, books, head, seen, previous)
-    except _MismatchError as mismatch:
-        problem = str(mismatch)
-    return Report(seen, books.transfers, len(books.accounts), len(books.holds), problem)
+class _Verification:
+    def __init__(
+        self, connection: asyncpg.Connection, ring: KeyRing | None, recorded: Recorded | None
+    ) -> None:
+        self._connection = connection
+        self._ring = ring
+        self._recorded = recorded
+        self._books = Books("")
+        self._position = 0
+        self._at = 0
+        self._sealed = 0
+        self._hash = GENESIS
 
-
-def _check(entry: asyncpg.Record, position: int, previous: bytes, last_at: int) -> bytes:
-    """Return the entry's hash if it is the next link of the chain."""
-    if entry["position"] != position:
-        raise _MismatchError(f"entry {position} is missing: the next one is {entry['position']}")
-    fields = ("position", "at", "caller", "key", "operation", "code", "answer")
-    digest = link(previous, *(entry[name] for name in fields))
-    if digest != entry["hash"]:
-        raise _MismatchError(
-            f"entry {position}: its hash is {entry['hash'].hex()}, "
-            f"its content and the entry before it give {digest.hex()}"
+    async def run(self) -> Report:
+        problem = None
+        head = await self._connection.fetchrow("select * from head where id = 0")
+        if head is None:
+            return Report(0, 0, 0, 0, 0, 0, "head: its row is missing")
+        try:
+            self._books = Books(head["shard"])
+            await self._read_chain()
+            await self._compare(head)
+        except (_MismatchError, UntoldError) as mismatch:
+            problem = str(mismatch)
+        books = self._books
+        return Report(
+            self._position,
+            books.transfers,
+            len(books.accounts),
+            len(books.holds),
+            len(books.lots),
+            self._sealed,
+            problem,
         )
-    if entry["at"] < last_at:
-        raise _MismatchError(f"entry {position}: it is older than the entry before it")
-    return digest
 
-
-async def _nothing_left(movements: AsyncIterator[asyncpg.Record]) -> None:
-    async for extra in movements:
-        raise _MismatchError(f"transfer {extra['seq']}: no entry of the chain made it")
-
-
-async def _rows(connection: asyncpg.Connection, query: str) -> AsyncIterator[asyncpg.Record]:
-    async for row in connection.cursor(query, prefetch=BATCH):
-        yield row
-
-
-async def _follow(
-    books: _Books, entry: asyncpg.Record, movements: AsyncIterator[asyncpg.Record]
-) -> None:
-    """Do again what the entry says was done."""
-    if entry["code"] != "created":
-        return
-    operation, answer = _decode(entry["operation"]), _decode(entry["answer"])
-    if operation["type"] == "batch":
-        return  # Its operations have entries of their own before it.
-    where = f"entry {entry['position']}"
-    match operation["type"]:
-        case "open":
-            books.accounts[operation["id"]] = _Account(
-                floor=operation.get("floor", 0), metadata=operation.get("metadata", {})
-            )
-        case "change":
-            account = _account(books, operation["id"], where)
-            account.state = operation.get("state") or account.state
-            if operation.get("metadata") is not None:
-                account.metadata = operation["metadata"]
-            account.version += 1
-        case "transfer" | "reverse":
-            await _move(books, where, entry, answer, movements)
-        case "hold":
-            _account(books, operation["account"], where).held += operation["amount"]
-            _account(books, operation["account"], where).version += 1
-            books.holds[answer["id"]] = {
-                "account": answer["account"],
-                "to": answer["to"],
-                "amount": operation["amount"],
-                "remaining": operation["amount"],
-                "committed": 0,
-                "state": "held",
-                "expires_at": answer["expires_at"],
-                "metadata": answer["metadata"],
-            }
-        case "commit":
-            hold = _hold(books, operation["hold"], where)
-            before, amount = hold["committed"], operation.get("amount") or hold["remaining"]
-            left = 0 if operation.get("final", True) else hold["remaining"] - amount
-            _account(books, hold["account"], where).held -= hold["remaining"] - left
-            hold["committed"] += amount
-            hold["remaining"] = left
-            hold["state"] = "held" if left else "committed"
-            transfer = {"id": answer["transfer"], "committed_before": before}
-            await _move(books, where, entry, transfer, movements)
-        case "void" | "expire":
-            hold = _hold(books, operation["hold"], where)
-            account = _account(books, hold["account"], where)
-            account.held -= hold["remaining"]
-            account.version += 1
-            hold["remaining"] = 0
-            hold["state"] = "voided" if operation["type"] == "void" else "expired"
-        case unknown:
-            raise _MismatchError(f"{where}: operation {unknown} is unknown to this program")
-
-
-async def _move(
-    books: _Books,
-    where: str,
-    entry: asyncpg.Record,
-    answer: dict[str, Any],
-    movements: AsyncIterator[asyncpg.Record],
-) -> None:
-    """Take the next transfer row, which must be the one that this entry made."""
-    row = await anext(movements, None)
-    books.transfers += 1
-    if row is None or row["seq"] != books.transfers:
-        raise _MismatchError(f"{where}: its transfer {books.transfers} is missing")
-    where = f"transfer {row['seq']} ({where})"
-    debit, credit = _account(books, row["debit"], where), _account(books, row["credit"], where)
-    debit.balance -= row["amount"]
-    credit.balance += row["amount"]
-    debit.version += 1
-    credit.version += 1
-    said = _said(books, entry, answer)
-    _same(where, "id", f"tx_{books.shard}_{row['seq']}", answer["id"])
-    _same(where, "position", row["position"], entry["position"])
-    _same(where, "at", row["at"], entry["at"])
-    _same(where, "metadata", _decode(row["metadata"]), said["metadata"])
-    _same(where, "balances", _balances(row), said["balances"])
-    for name in ("debit", "credit", "amount", "kind", "reference"):
-        _same(where, name, row[name], said.get(name))
-    reverses = said.get("reverses")
-    stored = row["reverses"]
-    _same(where, "reverses", stored and f"tx_{books.shard}_{stored}", reverses)
-    if reverses:
-        books.reversed[reverses] = books.reversed.get(reverses, 0) + row["amount"]
-    for side, account in (("debit", debit), ("credit", credit)):
-        for name in ("balance", "held", "version"):
-            _same(where, f"{side}_{name}", row[f"{side}_{name}"], getattr(account, name))
-        if account.floor is not None and account.balance - account.held < account.floor:
-            raise _MismatchError(f"{where}: account {row[side]} went below its floor")
-
-
-def _said(books: _Books, entry: asyncpg.Record, answer: dict[str, Any]) -> dict[str, Any]:
-    """Return what the entry says of its transfer: the answer, or that of a hold's commit."""
-    operation = _decode(entry["operation"])
-    if operation["type"] != "commit":
-        return answer
-    hold, full = books.holds[operation["hold"]], _decode(entry["answer"])
-    return {
-        "debit": hold["account"],
-        "credit": hold["to"],
-        "amount": full["committed_amount"] - answer["committed_before"],
-        "kind": "commit",
-        "metadata": full["metadata"],
-        "balances": full["balances"],
-    }
-
-
-async def _compare(
-    connection: asyncpg.Connection,
-    books: _Books,
-    head: asyncpg.Record,
-    position: int,
-    digest: bytes,
-) -> None:
-    """Compare the rows that say how things stand with how they must stand."""
-    _same("head", "position", head["position"], position)
-    _same("head", "hash", head["hash"].hex(), digest.hex())
-    _same("head", "seq", head["seq"], books.transfers)
-    if total := sum(account.balance for account in books.accounts.values()):
-        raise _MismatchError(f"the balances add up to {total}, not to 0")
-    count = 0
-    async for row in _rows(connection, "select * from accounts order by id"):
-        where, count = f"account {row['id']}", count + 1
-        account = _account(books, row["id"], where)
-        for name in ("balance", "held", "state", "floor", "version"):
-            _same(where, name, row[name], getattr(account, name))
-        _same(where, "metadata", _decode(row["metadata"]), account.metadata)
-    _same("accounts", "count", count, len(books.accounts))
-    count = 0
-    first: dict[str, int] = {}
-    async for row in _rows(connection, "select * from holds order by opened"):
-        where, count = f"hold {row['id']}", count + 1
-        hold = _hold(books, row["id"], where)
-        for name, value in hold.items():
-            stored = _decode(row[name]) if name == "metadata" else row[name]
-            _same(where, name, stored, value)
-        if row["state"] == "held":
-            earliest = first.get(row["account"], row["expires_at"])
-            first[row["account"]] = min(earliest, row["expires_at"])
-    _same("holds", "count", count, len(books.holds))
-    await _compare_derived(connection, books, first)
-
-
-async def _compare_derived(
-    connection: asyncpg.Connection, books: _Books, first_expiry: dict[str, int]
-) -> None:
-    async for row in _rows(connection, "select id, next_expiry from accounts"):
-        must = first_expiry.get(row["id"])
-        if must is not None and (row["next_expiry"] is None or row["next_expiry"] > must):
+    async def _read_chain(self) -> None:
+        stored = self._rows("select * from transfers order by seq")
+        async for entry in self._rows("select * from entries order by position"):
+            self._link(entry)
+            operation = _decode(entry["operation"])
+            try:
+                made = self._books.retell(
+                    entry["position"],
+                    entry["at"],
+                    operation,
+                    entry["code"],
+                    await self._original(operation),
+                )
+            except UntoldError as problem:
+                raise _MismatchError(f"entry {entry['position']}: {problem}") from problem
+            for must in made:
+                _compare_transfer(entry, await anext(stored, None), must)
+            self._compare_answer(entry, made)
+        async for extra in stored:
+            raise _MismatchError(f"transfer {extra['seq']}: no entry of the chain made it")
+        if self._recorded and self._position < self._recorded.position:
             raise _MismatchError(
-                f"account {row['id']}: next_expiry is {row['next_expiry']}, "
-                f"a hold of it expires at {must}"
+                f"the chain ends at {self._position}, but it has reached "
+                f"{self._recorded.position}: its end is missing"
             )
-    async for row in _rows(connection, "select seq, reversed from transfers where reversed <> 0"):
-        name = f"tx_{books.shard}_{row['seq']}"
-        _same(f"transfer {row['seq']}", "reversed", row["reversed"], books.reversed.pop(name, 0))
-    for name, amount in books.reversed.items():
-        raise _MismatchError(f"transfer {name}: reversed is 0, must be {amount}")
+
+    def _link(self, entry: asyncpg.Record) -> None:
+        """Go on if the entry is the next link of the chain."""
+        position = self._position + 1
+        if entry["position"] != position:
+            raise _MismatchError(
+                f"entry {position} is missing: the next one is {entry['position']}"
+            )
+        fields = ("position", "at", "caller", "key", "operation", "code", "answer")
+        digest = link(self._hash, *(entry[name] for name in fields))
+        if digest != entry["hash"]:
+            raise _MismatchError(
+                f"entry {position}: its hash is {entry['hash'].hex()}, "
+                f"its content and the entry before it give {digest.hex()}"
+            )
+        if entry["at"] < self._at:
+            raise _MismatchError(f"entry {position}: it is older than the entry before it")
+        if self._recorded and position == self._recorded.position != 0:
+            _same(f"entry {position}", "hash", digest.hex(), self._recorded.hash.hex())
+        self._check_receipt(entry, digest)
+        self._position, self._at, self._hash = position, entry["at"], digest
+
+    def _check_receipt(self, entry: asyncpg.Record, digest: bytes) -> None:
+        if self._ring is None:
+            return
+        where, receipt = f"entry {entry['position']}", entry["receipt"]
+        if receipt is None:
+            if self._sealed:
+                raise _MismatchError(f"{where}: its receipt is missing")
+            return  # From before this ledger had keys.
+        try:
+            genuine = self._ring.genuine(receipt, digest)
+        except SealError as problem:
+            raise _MismatchError(f"{where}: {problem}") from problem
+        if not genuine:
+            raise _MismatchError(f"{where}: its receipt was not made with the ledger's key")
+        self._sealed += 1
+
+    async def _original(self, operation: Row) -> Row | None:
+        """Return the transfer that a reversal reverses, which has been compared before."""
+        if operation["type"] != "reverse":
+            return None
+        number = operation["transfer"].rsplit("_", 1)[1]
+        query = "select seq, debit, credit, amount, burnt from transfers where seq = $1"
+        row = await self._connection.fetchrow(query, int(number)) if number.isdigit() else None
+        return None if row is None else {**row, "burnt": row["burnt"] and _decode(row["burnt"])}
+
+    def _compare_answer(self, entry: asyncpg.Record, made: list[Row]) -> None:
+        """Compare what was answered with what was done."""
+        if entry["code"] != "created":
+            return
+        where, answer = f"entry {entry['position']}", _decode(entry["answer"])
+        for name, said in answer.get("balances", {}).items():
+            account = self._books.account(name)
+            must = {column: account[column] for column in ("balance", "held", "version")}
+            must["available"] = account["balance"] - account["held"]
+            _same(where, f"balances of {name}", said, must)
+        if made and "seq" in answer:
+            _same(where, "seq", answer["seq"], made[0]["seq"])
+
+    async def _compare(self, head: asyncpg.Record) -> None:
+        """Compare the rows that say how things stand with how they must stand."""
+        books = self._books
+        _same("head", "position", head["position"], self._position)
+        _same("head", "hash", head["hash"].hex(), self._hash.hex())
+        _same("head", "seq", head["seq"], books.transfers)
+        _same("head", "at", head["at"], self._at)
+        if total := sum(account["balance"] for account in books.accounts.values()):
+            raise _MismatchError(f"the balances add up to {total}, not to 0")
+        first: dict[str, int] = {}
+        await self._compare_rows("hold", books.holds, "holds", books.hold, _soonest(first))
+        await self._compare_rows("grant", books.lots, "grants", books.lot, _soonest(first))
+        await self._compare_rows(
+            "account", books.accounts, "accounts", books.account, _derived(first)
+        )
+        query = "select seq, reversed from transfers where reversed <> 0 order by seq"
+        async for row in self._rows(query):
+            must = books.reversed.pop(row["seq"], 0)
+            _same(f"transfer {row['seq']}", "reversed", row["reversed"], must)
+        for seq, amount in books.reversed.items():
+            raise _MismatchError(f"transfer {seq}: reversed is 0, must be {amount}")
+
+    async def _compare_rows(
+        self,
+        kind: str,
+        told: Mapping[str, Row],
+        table: str,
+        find: Callable[[str], Row],
+        look: Callable[[str, asyncpg.Record], None],
+    ) -> None:
+        count = 0
+        async for row in self._rows(f"select * from {table} order by id"):  # noqa: S608 - ours.
+            where, count = f"{kind} {row['id']}", count + 1
+            for name, must in find(row["id"]).items():
+                _same(where, name, _value(row, name), must)
+            look(where, row)
+        _same(table, "count", count, len(told))
+
+    async def _rows(self, query: str) -> AsyncIterator[asyncpg.Record]:
+        async for row in self._connection.cursor(query, prefetch=BATCH):
+            yield row
 
 
-def _account(books: _Books, name: str, where: str) -> _Account:
-    if (account := books.accounts.get(name)) is None:
-        raise _MismatchError(f"{where}: no entry of the chain opened account {name}")
-    return account
+def _compare_transfer(entry: asyncpg.Record, row: asyncpg.Record | None, must: Row) -> None:
+    where = f"transfer {must['seq']} (entry {entry['position']})"
+    if row is None or row["seq"] != must["seq"]:
+        raise _MismatchError(f"entry {entry['position']}: its transfer {must['seq']} is missing")
+    for name, value in must.items():
+        _same(where, name, _value(row, name), value)
 
 
-def _hold(books: _Books, name: str, where: str) -> dict[str, Any]:
-    if (hold := books.holds.get(name)) is None:
-        raise _MismatchError(f"{where}: no entry of the chain made hold {name}")
-    return hold
+def _soonest(first: dict[str, int]) -> Callable[[str, asyncpg.Record], None]:
+    """Note when time will first change something about each account."""
+
+    def look(_: str, row: asyncpg.Record) -> None:
+        moment = None
+        match row["state"]:
+            case "held" | "active":
+                moment = row["expires_at"]
+            case "pending":
+                moment = row["effective_at"]
+            case _:
+                pass
+        if moment is not None:
+            first[row["account"]] = min(first.get(row["account"], moment), moment)
+
+    return look
 
 
-def _balances(row: asyncpg.Record) -> dict[str, dict[str, int]]:
-    return {
-        row[side]: {
-            "balance": row[f"{side}_balance"],
-            "held": row[f"{side}_held"],
-            "available": row[f"{side}_balance"] - row[f"{side}_held"],
-            "version": row[f"{side}_version"],
-        }
-        for side in ("debit", "credit")
-    }
+def _derived(first: Mapping[str, int]) -> Callable[[str, asyncpg.Record], None]:
+    """Compare what an account's row derives from others."""
+
+    def look(where: str, row: asyncpg.Record) -> None:
+        moment, noted = first.get(row["id"]), row["next_due"]
+        if moment is not None and (noted is None or noted > moment):
+            raise _MismatchError(f"{where}: next_due is {noted}, something is due at {moment}")
+        available = row["balance"] - row["held"]
+        below = row["alert"] is not None and available < row["alert"]
+        _same(where, "alerted", row["alerted"], below)
+        if row["floor"] is not None and available < row["floor"]:
+            raise _MismatchError(f"{where}: {available} is available, below its floor")
+
+    return look
+
+
+def _value(row: asyncpg.Record, name: str) -> Any:
+    value = row[name]
+    return _decode(value) if name in JSON and value is not None else value
 
 
 def _same(where: str, name: str, stored: object, must: object) -> None:

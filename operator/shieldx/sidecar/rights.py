@@ -54,7 +54,7 @@ def parties_wanted(caller: Caller, operation: ops.Operation) -> str | None:
     if caller.prefixes is None and caller.may(Scope.ISSUE):
         return None
     match operation:
-        case ops.Commit() | ops.Void() | ops.Expire():
+        case ops.Commit() | ops.Void():
             return operation.hold
         case ops.Reverse():
             return operation.transfer
@@ -83,13 +83,23 @@ def judge(  # noqa: PLR0911 — one an operation
             return _judge_transfer(caller, operation)
         case ops.Reserve():
             return _judge_payment(caller, operation.account, operation.to)
+        case ops.Grant() | ops.VoidGrant() | ops.SetAlert():
+            seen = caller.sees(operation.account)
+            return None if seen else hidden_account(operation.account)
+        case ops.Note():
+            return None
+        case ops.Settle():
+            raise TypeError(operation)
         case _:
             return _judge_known(caller, operation, parties)
 
 
 def _scope(operation: ops.Operation) -> Scope:
-    issues = isinstance(operation, ops.Transfer) and operation.kind == "refill"
-    return Scope.ISSUE if issues else Scope.WRITE
+    match operation:
+        case ops.Grant() | ops.VoidGrant() | ops.Transfer(kind="refill"):
+            return Scope.ISSUE
+        case _:
+            return Scope.WRITE
 
 
 def _judge_opening(caller: Caller, operation: ops.OpenAccount) -> Refusal | None:
@@ -131,7 +141,7 @@ def _judge_payment(caller: Caller, debit: str, credit: str) -> Refusal | None:
 
 def _judge_known(
     caller: Caller,
-    operation: ops.Reverse | ops.Commit | ops.Void | ops.Expire,
+    operation: ops.Reverse | ops.Commit | ops.Void,
     parties: tuple[str, ...],
 ) -> Refusal | None:
     """Judge by the accounts of a hold or transfer.
@@ -149,7 +159,7 @@ def _judge_known(
             if not parties or not (sees_debit and sees_credit):
                 return hidden_transfer(transfer)
             return _judge_debit(caller, credit)
-        case ops.Commit(hold=hold) | ops.Void(hold=hold) | ops.Expire(hold=hold):
+        case ops.Commit(hold=hold) | ops.Void(hold=hold):
             refusal = _judge_payment(caller, debit, credit)
             if not parties or (refusal is not None and refusal.code == "account_not_found"):
                 return hidden_hold(hold)

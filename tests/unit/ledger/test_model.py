@@ -9,11 +9,11 @@ from shieldx.ledger.operations import (
     REVENUE,
     ChangeAccount,
     Commit,
-    Expire,
     OpenAccount,
     Operation,
     Reserve,
     Reverse,
+    Settle,
     Transfer,
     Void,
 )
@@ -225,11 +225,13 @@ class TestHolds:
     def test_expiring_early_does_nothing_and_late_nothing_twice(self, book: Book) -> None:
         hold = reserve(book, 100, seconds=5)
 
-        assert book.ask(Expire(hold=hold)).body["state"] == "held"
+        book.ask(Settle(account="a"))
+        assert book.hold(hold).state == "held"
         book.sleep(5)
-        assert book.ask(Expire(hold=hold)).body["state"] == "expired"
+        book.ask(Settle(account="a"))
+        assert book.hold(hold).state == "expired"
         entries = book.state.head.position
-        book.ask(Expire(hold=hold))
+        book.ask(Settle(account="a"))
         assert book.state.head.position == entries
 
 

@@ -128,10 +128,6 @@ def test_a_hold_or_transfer_is_judged_by_its_parties(
     assert (refusal.code if refusal else None) == code
 
 
-def test_nobody_but_the_keeper_expires_holds() -> None:
-    assert judge(SHOPKEEPER, ops.Expire(hold="h"), ("bank/a", ops.REVENUE)) is not None
-
-
 def test_parties_are_looked_up_only_for_whom_they_matter() -> None:
     assert parties_wanted(SHOPKEEPER, COMMIT) == "h"
     assert parties_wanted(SHOPKEEPER, VOID) == "h"

@@ -18,8 +18,12 @@ create table accounts (
     state text not null check (state in ('open', 'frozen', 'closed')),
     version bigint not null check (version > 0),
     metadata jsonb not null,
-    -- No later than the first expiry among the account's open holds.
-    next_expiry bigint,
+    -- No later than the first moment at which time changes something: a hold or grant expires, a grant begins.
+    next_due bigint,
+    -- How many of its lots are open: see grants_open.
+    lots integer not null check (lots >= 0),
+    alert bigint,
+    alerted boolean not null,
     check (floor is null or balance - held >= floor),
     check (floor is not null or id like 'system/%')
 ) with (fillfactor = 50);
@@ -37,6 +41,9 @@ create table transfers (
     reverses bigint,
     reversed bigint not null default 0,
     metadata jsonb not null,
+    -- Lots of the debited account that paid, in order, and of the credited one that got back: [[grant, amount], …]
+    burnt jsonb,
+    restored jsonb,
     debit_balance bigint not null,
     debit_held bigint not null,
     debit_version bigint not null,
@@ -61,12 +68,38 @@ create table holds (
     expires_at bigint not null,
     version bigint not null check (version > 0),
     metadata jsonb not null,
+    -- What of it comes from lots, in burning order: [[grant, amount], …]
+    claims jsonb,
     check (committed + remaining <= amount),
     check ((state = 'held') = (remaining > 0))
 ) with (fillfactor = 70);
 create index holds_account on holds (account, opened);
 create index holds_open on holds (account, expires_at) where state = 'held';
 create index holds_due on holds (expires_at) where state = 'held';
+
+-- Lots of credits. A pending one is not in its account's balance yet; one that is over keeps what holds had claimed.
+create table grants (
+    id text primary key collate "C",
+    account text not null collate "C",
+    amount bigint not null check (amount > 0),
+    remaining bigint not null check (remaining between 0 and amount),
+    held bigint not null check (held between 0 and remaining),
+    priority integer not null,
+    effective_at bigint not null,
+    expires_at bigint,
+    state text not null check (state in ('pending', 'active', 'exhausted', 'expired', 'voided')),
+    created bigint not null,
+    version bigint not null check (version > 0),
+    metadata jsonb not null,
+    check (expires_at > effective_at),
+    check (state <> 'pending' or (remaining = amount and held = 0)),
+    check ((state = 'exhausted') = (remaining = 0 and state not in ('expired', 'voided'))),
+    check (state not in ('expired', 'voided') or remaining = held)
+) with (fillfactor = 70);
+create index grants_account on grants (account, created);
+create index grants_open on grants (account) where state in ('pending', 'active') or held > 0;
+create index grants_pending on grants (effective_at) where state = 'pending';
+create index grants_expiring on grants (expires_at) where state = 'active';
 
 -- The chain: everything that was decided, refusals included, and at once the memory of idempotency keys.
 create table entries (
@@ -77,14 +110,16 @@ create table entries (
     operation bytea not null,
     code text not null,
     answer bytea not null,
-    hash bytea not null check (length(hash) = 32)
+    hash bytea not null check (length(hash) = 32),
+    -- The hash, sealed with a key that this database never sees.
+    receipt text
 );
 create unique index entries_key on entries (caller, key) where key is not null;
 
 insert into head (id, shard, position, seq, hash, at)
 values (0, current_setting('shieldx.shard'), 0, 0, decode(repeat('00', 32), 'hex'), 0);
 
-insert into accounts (id, balance, held, floor, state, version, metadata, next_expiry)
+insert into accounts (id, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted)
 select
     name as id,
     0 as balance,
@@ -93,7 +128,10 @@ select
     'open' as state,
     1 as version,
     '{}' as metadata,
-    null as next_expiry
+    null as next_due,
+    0 as lots,
+    null as alert,
+    false as alerted
 from unnest(array['system/issuance', 'system/revenue', 'system/breakage']) as system_accounts (name);
 
 create function clock_microseconds() returns bigint
@@ -103,6 +141,7 @@ return (extract(epoch from clock_timestamp()) * 1000000)::bigint;
 -- What a batch must know, in one round trip. `_due`: accounts some hold of which may have expired.
 create function load(
     _accounts text[],
+    _grants text[],
     _holds text[],
     _transfers bigint[],
     _references text[],
@@ -117,10 +156,13 @@ declare
     _answer jsonb;
     _wanted text[];
     _overdue text[];
+    _burnt text[];
 begin
     select array_agg(distinct wanted.id) into _wanted
     from (
         select unnest(_accounts) as id
+        union all
+        select g.account from grants as g where g.id = any(_grants)
         union all
         select unnest(array[h.account, h."to"]) from holds as h where h.id = any(_holds)
         union all
@@ -128,26 +170,48 @@ begin
     ) as wanted;
     select array_agg(a.id) into _overdue
     from accounts as a
-    where a.id = any(_wanted || _due) and a.next_expiry <= _now;
+    where a.id = any(_wanted || _due) and a.next_due <= _now;
+    if cardinality(_transfers) > 0 then
+        select array_agg(distinct part.value ->> 0) into _burnt
+        from transfers as t
+        cross join lateral jsonb_array_elements(t.burnt) as part
+        where t.seq = any(_transfers);
+    end if;
     select jsonb_build_object(
         'head', (select jsonb_build_array(h.position, h.seq, encode(h.hash, 'hex'), h.at) from head as h),
         'now', clock_microseconds(),
         'accounts', coalesce((
             select jsonb_agg(jsonb_build_array(
-                a.id, a.balance, a.held, a.floor, a.state, a.version, a.metadata, a.next_expiry
+                a.id, a.balance, a.held, a.floor, a.state, a.version, a.metadata, a.next_due, a.lots, a.alert,
+                a.alerted
             ))
             from accounts as a where a.id = any(_wanted)
+        ), '[]'),
+        -- All open lots of the accounts, and whatever else is asked for.
+        'lots', coalesce((
+            select jsonb_agg(jsonb_build_array(
+                g.id, g.account, g.amount, g.remaining, g.held, g.priority, g.effective_at, g.expires_at, g.state,
+                g.created, g.version, g.metadata
+            ))
+            from (
+                select o.* from grants as o
+                where o.account = any(_wanted) and (o.state in ('pending', 'active') or o.held > 0)
+                union
+                select i.* from grants as i where i.id = any(_grants || _burnt)
+            ) as g
         ), '[]'),
         'wanted', coalesce(to_jsonb(_wanted), '[]'),
         'holds', coalesce((
             select jsonb_agg(jsonb_build_array(
                 h.id, h.account, h."to", h.amount, h.remaining, h.committed, h.state, h.expires_at, h.version,
-                h.metadata
+                h.metadata, coalesce(h.claims, '[]')
             ))
             from holds as h where h.id = any(_holds)
         ), '[]'),
         'posted', coalesce((
-            select jsonb_agg(jsonb_build_array(t.seq, t.debit, t.credit, t.amount, t.reversed))
+            select jsonb_agg(jsonb_build_array(
+                t.seq, t.debit, t.credit, t.amount, t.reversed, coalesce(t.burnt, '[]')
+            ))
             from transfers as t where t.seq = any(_transfers)
         ), '[]'),
         'references', coalesce((
@@ -156,7 +220,7 @@ begin
         ), '[]'),
         'keys', coalesce((
             select jsonb_agg(jsonb_build_array(
-                e.caller, e.key, encode(e.operation, 'base64'), e.code, encode(e.answer, 'base64')
+                e.caller, e.key, encode(e.operation, 'base64'), e.code, encode(e.answer, 'base64'), e.receipt
             ))
             from unnest(_callers, _keys) as wanted (caller, key)
             inner join entries as e on e.caller = wanted.caller and e.key = wanted.key
@@ -165,7 +229,7 @@ begin
         'due', coalesce((
             select jsonb_agg(jsonb_build_array(
                 d.id, d.account, d."to", d.amount, d.remaining, d.committed, d.state, d.expires_at, d.version,
-                d.metadata
+                d.metadata, coalesce(d.claims, '[]')
             ))
             from unnest(_overdue) as overdue (account)
             cross join lateral (
@@ -205,7 +269,23 @@ create function store(
     _a_state text[],
     _a_version bigint[],
     _a_metadata text[],
-    _a_next_expiry bigint[],
+    _a_next_due bigint[],
+    _a_lots integer[],
+    _a_alert bigint[],
+    _a_alerted boolean[],
+    _g_id text[],
+    _g_before bigint[],
+    _g_account text[],
+    _g_amount bigint[],
+    _g_remaining bigint[],
+    _g_held bigint[],
+    _g_priority integer[],
+    _g_effective_at bigint[],
+    _g_expires_at bigint[],
+    _g_state text[],
+    _g_created bigint[],
+    _g_version bigint[],
+    _g_metadata text[],
     _t_seq bigint[],
     _t_position bigint[],
     _t_debit text[],
@@ -215,6 +295,8 @@ create function store(
     _t_reference text[],
     _t_reverses bigint[],
     _t_metadata text[],
+    _t_burnt text[],
+    _t_restored text[],
     _t_debit_balance bigint[],
     _t_debit_held bigint[],
     _t_debit_version bigint[],
@@ -236,13 +318,15 @@ create function store(
     _h_expires_at bigint[],
     _h_version bigint[],
     _h_metadata text[],
+    _h_claims text[],
     _e_position bigint[],
     _e_caller text[],
     _e_key text[],
     _e_operation bytea[],
     _e_code text[],
     _e_answer bytea[],
-    _e_hash bytea[]
+    _e_hash bytea[],
+    _e_receipt text[]
 ) returns void
 language plpgsql
 as $$
@@ -278,35 +362,41 @@ begin
         state = u.state,
         version = u.version,
         metadata = u.metadata::jsonb,
-        next_expiry = u.next_expiry
+        next_due = u.next_due,
+        lots = u.lots,
+        alert = u.alert,
+        alerted = u.alerted
     from unnest(
-        _a_id, _a_before, _a_balance, _a_held, _a_floor, _a_state, _a_version, _a_metadata, _a_next_expiry
-    ) as u (id, before, balance, held, floor, state, version, metadata, next_expiry)
+        _a_id, _a_before, _a_balance, _a_held, _a_floor, _a_state, _a_version, _a_metadata, _a_next_due, _a_lots,
+        _a_alert, _a_alerted
+    ) as u (id, before, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted)
     where a.id = u.id and u.before > 0 and a.version = u.before;
     get diagnostics _changed = row_count;
     if _changed <> (select count(*) from unnest(_a_before) as b (before) where b.before > 0) then
         raise exception 'an account has changed' using errcode = 'SX001';
     end if;
-    insert into accounts (id, balance, held, floor, state, version, metadata, next_expiry)
-    select u.id, u.balance, u.held, u.floor, u.state, u.version, u.metadata::jsonb, u.next_expiry
+    insert into accounts (id, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted)
+    select
+        u.id, u.balance, u.held, u.floor, u.state, u.version, u.metadata::jsonb, u.next_due, u.lots, u.alert, u.alerted
     from unnest(
-        _a_id, _a_before, _a_balance, _a_held, _a_floor, _a_state, _a_version, _a_metadata, _a_next_expiry
-    ) as u (id, before, balance, held, floor, state, version, metadata, next_expiry)
+        _a_id, _a_before, _a_balance, _a_held, _a_floor, _a_state, _a_version, _a_metadata, _a_next_due, _a_lots,
+        _a_alert, _a_alerted
+    ) as u (id, before, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted)
     where u.before = 0;
 
     if cardinality(_t_seq) > 0 then
         insert into transfers (
-            seq, position, at, debit, credit, amount, kind, reference, reverses, metadata,
+            seq, position, at, debit, credit, amount, kind, reference, reverses, metadata, burnt, restored,
             debit_balance, debit_held, debit_version, credit_balance, credit_held, credit_version
         )
         select
             u.seq, u.position, _at, u.debit, u.credit, u.amount, u.kind, u.reference, u.reverses, u.metadata::jsonb,
-            u.debit_balance, u.debit_held, u.debit_version, u.credit_balance, u.credit_held, u.credit_version
+            u.burnt::jsonb, u.restored::jsonb, u.debit_balance, u.debit_held, u.debit_version, u.credit_balance, u.credit_held, u.credit_version
         from unnest(
             _t_seq, _t_position, _t_debit, _t_credit, _t_amount, _t_kind, _t_reference, _t_reverses, _t_metadata,
-            _t_debit_balance, _t_debit_held, _t_debit_version, _t_credit_balance, _t_credit_held, _t_credit_version
+            _t_burnt, _t_restored, _t_debit_balance, _t_debit_held, _t_debit_version, _t_credit_balance, _t_credit_held, _t_credit_version
         ) as u (
-            seq, position, debit, credit, amount, kind, reference, reverses, metadata,
+            seq, position, debit, credit, amount, kind, reference, reverses, metadata, burnt, restored,
             debit_balance, debit_held, debit_version, credit_balance, credit_held, credit_version
         );
     end if;
@@ -324,33 +414,65 @@ begin
 
     if cardinality(_h_id) > 0 then
         update holds as h
-        set remaining = u.remaining, committed = u.committed, state = u.state, version = u.version
-        from unnest(_h_id, _h_before, _h_remaining, _h_committed, _h_state, _h_version)
-            as u (id, before, remaining, committed, state, version)
+        set
+            remaining = u.remaining,
+            committed = u.committed,
+            state = u.state,
+            version = u.version,
+            claims = u.claims::jsonb
+        from unnest(_h_id, _h_before, _h_remaining, _h_committed, _h_state, _h_version, _h_claims)
+            as u (id, before, remaining, committed, state, version, claims)
         where h.id = u.id and u.before > 0 and h.version = u.before;
         get diagnostics _changed = row_count;
         if _changed <> (select count(*) from unnest(_h_before) as b (before) where b.before > 0) then
             raise exception 'a hold has changed' using errcode = 'SX001';
         end if;
         insert into holds (
-            id, opened, account, "to", amount, remaining, committed, state, expires_at, version, metadata
+            id, opened, account, "to", amount, remaining, committed, state, expires_at, version, metadata, claims
         )
         select
             u.id, u.opened, u.account, u.paid_to, u.amount, u.remaining, u.committed, u.state, u.expires_at,
-            u.version, u.metadata::jsonb
+            u.version, u.metadata::jsonb, u.claims::jsonb
         from unnest(
             _h_id, _h_before, _h_opened, _h_account, _h_to, _h_amount, _h_remaining, _h_committed, _h_state,
-            _h_expires_at, _h_version, _h_metadata
+            _h_expires_at, _h_version, _h_metadata, _h_claims
         ) as u (
-            id, before, opened, account, paid_to, amount, remaining, committed, state, expires_at, version, metadata
+            id, before, opened, account, paid_to, amount, remaining, committed, state, expires_at, version, metadata,
+            claims
         )
         where u.before = 0;
     end if;
 
-    insert into entries (position, at, caller, key, operation, code, answer, hash)
-    select u.position, _at, u.caller, u.key, u.operation, u.code, u.answer, u.hash
-    from unnest(_e_position, _e_caller, _e_key, _e_operation, _e_code, _e_answer, _e_hash)
-        as u (position, caller, key, operation, code, answer, hash);
+    if cardinality(_g_id) > 0 then
+        update grants as g
+        set remaining = u.remaining, held = u.held, state = u.state, version = u.version
+        from unnest(_g_id, _g_before, _g_remaining, _g_held, _g_state, _g_version)
+            as u (id, before, remaining, held, state, version)
+        where g.id = u.id and u.before > 0 and g.version = u.before;
+        get diagnostics _changed = row_count;
+        if _changed <> (select count(*) from unnest(_g_before) as b (before) where b.before > 0) then
+            raise exception 'a grant has changed' using errcode = 'SX001';
+        end if;
+        insert into grants (
+            id, account, amount, remaining, held, priority, effective_at, expires_at, state, created, version, metadata
+        )
+        select
+            u.id, u.account, u.amount, u.remaining, u.held, u.priority, u.effective_at, u.expires_at, u.state,
+            u.created, u.version, u.metadata::jsonb
+        from unnest(
+            _g_id, _g_before, _g_account, _g_amount, _g_remaining, _g_held, _g_priority, _g_effective_at,
+            _g_expires_at, _g_state, _g_created, _g_version, _g_metadata
+        ) as u (
+            id, before, account, amount, remaining, held, priority, effective_at, expires_at, state, created, version,
+            metadata
+        )
+        where u.before = 0;
+    end if;
+
+    insert into entries (position, at, caller, key, operation, code, answer, hash, receipt)
+    select u.position, _at, u.caller, u.key, u.operation, u.code, u.answer, u.hash, u.receipt
+    from unnest(_e_position, _e_caller, _e_key, _e_operation, _e_code, _e_answer, _e_hash, _e_receipt)
+        as u (position, caller, key, operation, code, answer, hash, receipt);
 
     update head set position = _position, seq = _seq, hash = _hash, at = _at where id = 0;
 end;

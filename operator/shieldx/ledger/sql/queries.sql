@@ -1,34 +1,73 @@
 -- name: accounts
--- Accounts by id, their overdue holds taken off, as of the database's clock.
+-- Accounts by id, and whether time has changed something about them that nobody has settled yet.
 select
     a.id,
     a.state,
     a.floor,
     a.metadata::text as metadata,
     a.balance,
+    a.held,
     a.version,
-    a.held - case when a.next_expiry <= clock_microseconds() then coalesce((
-        select sum(h.remaining) from holds as h
-        where h.account = a.id and h.state = 'held' and h.expires_at <= clock_microseconds()
-    ), 0)::bigint else 0 end as held,
-    clock_microseconds() as as_of
+    a.alert,
+    clock.now as as_of,
+    coalesce(a.next_due <= clock.now, false) as overdue
 from accounts as a
+cross join clock_microseconds() as clock (now)
 where a.id = any($1);
+
+-- name: settled
+-- What settling accounts takes, as of a moment.
+select load($1, '{}', '{}', '{}', '{}', '{}', '{}', '{}', $2) as said;
+
+-- name: grants
+-- Grants of an account below a number, newest first, of one state if asked; states are those of a moment.
+select
+    g.id,
+    g.account,
+    g.amount,
+    g.remaining,
+    g.held,
+    g.priority,
+    g.effective_at,
+    g.expires_at,
+    g.created,
+    g.metadata::text as metadata_text,
+    by_time.state
+from grants as g
+cross join
+    lateral (
+        select
+            case
+                when g.state in ('pending', 'active') and g.expires_at <= $5 then 'expired'
+                when g.state = 'pending' and g.effective_at <= $5 then 'active'
+                else g.state
+            end as state
+    ) as by_time
+where
+    g.account = $1
+    and g.created < $2
+    and ($4::text is null or by_time.state = $4)
+order by g.created desc
+limit $3;
 
 -- name: transfer
 -- One transfer by its number.
 select
     t.*,
-    t.metadata::text as metadata_text
+    t.metadata::text as metadata_text,
+    e.receipt
 from transfers as t
+inner join entries as e on t.position = e.position
 where t.seq = $1;
 
 -- name: transfer_by_reference
 -- The transfer that carries a caller's own reference.
 select
     t.*,
-    t.metadata::text as metadata_text
+    t.metadata::text as metadata_text,
+    e.receipt
 from transfers as t
+inner join entries as e on t.position = e.position
 where t.reference = $1;
 
 -- name: entries
@@ -87,12 +126,32 @@ select array[h.account, h."to"] as parties
 from holds as h
 where h.id = $1;
 
--- name: due_holds
--- Holds that have expired and that nobody has settled yet, the oldest first.
-select h.id
-from holds as h
-where h.state = 'held' and h.expires_at <= clock_microseconds()
-order by h.expires_at
+-- name: due_accounts
+-- Accounts that time has changed and that nobody has settled yet.
+select distinct due.account
+from (
+    (
+        select h.account from holds as h
+        where h.state = 'held' and h.expires_at <= clock_microseconds()
+        order by h.expires_at
+        limit $1
+    )
+    union all
+    (
+        select p.account from grants as p
+        where p.state = 'pending' and p.effective_at <= clock_microseconds()
+        order by p.effective_at
+        limit $1
+    )
+    union all
+    (
+        select x.account from grants as x
+        where x.state = 'active' and x.expires_at <= clock_microseconds()
+        order by x.expires_at
+        limit $1
+    )
+) as due
+order by due.account
 limit $1;
 
 -- name: status

@@ -1,0 +1,83 @@
+"""Receipts: entries of the chain sealed with keys that the database never sees.
+
+A receipt is `<key id>.<HMAC-SHA256 of the entry's hash, base64url>`. Whoever has one can have it
+proven later that the entry is in the chain unchanged; whoever can write to the database can
+rewrite the chain, but not make receipts.
+
+A key is a file of a mounted directory: its name is the key's id, its content at least 32 random
+bytes in base64. New entries are sealed with the key whose id sorts last; the others stay for
+verification. So a key is rotated by adding one.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self
+
+KEY_BYTES: Final = 32
+KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+class SealError(Exception):
+    """Keys or a receipt cannot be used; the message never quotes a key."""
+
+
+class KeyRing:
+    """The keys of one ledger by id."""
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        if not keys:
+            raise SealError("there is no key: add one as a file with 32 random bytes in base64")
+        self._keys = dict(keys)
+        self._current = max(keys)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the keys of a mounted directory."""
+        try:
+            files = sorted(f for f in folder.iterdir() if KEY_ID.fullmatch(f.name) and f.is_file())
+            return cls({file.name: _key(file) for file in files})
+        except OSError as error:
+            raise SealError(f"{folder}: cannot be read as a directory of keys") from error
+
+    @classmethod
+    def create(cls, folder: Path) -> Self:
+        """Read the keys of a directory, after making it and a first key where there is none."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        first = folder / "k1"
+        if not any(KEY_ID.fullmatch(file.name) for file in folder.iterdir()):
+            first.touch(mode=0o600)
+            first.write_text(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
+        return cls.read(folder)
+
+    def seal(self, digest: bytes) -> str:
+        """Return the receipt of the entry with this hash."""
+        return f"{self._current}.{_mac(self._keys[self._current], digest)}"
+
+    def genuine(self, receipt: str, digest: bytes) -> bool:
+        """Say whether this is the receipt of the entry with this hash."""
+        name, _, mac = receipt.partition(".")
+        key = self._keys.get(name)
+        if key is None:
+            raise SealError(f"the key {name!r} of its receipt is not among the given ones")
+        return hmac.compare_digest(mac, _mac(key, digest))
+
+
+def _mac(key: bytes, digest: bytes) -> str:
+    mac = hmac.digest(key, digest, hashlib.sha256)
+    return base64.urlsafe_b64encode(mac).decode().rstrip("=")
+
+
+def _key(file: Path) -> bytes:
+    try:
+        key = base64.b64decode(file.read_text(encoding="ascii").strip(), validate=True)
+    except (UnicodeDecodeError, binascii.Error) as error:
+        raise SealError(f"{file}: does not hold a key in base64") from error
+    if len(key) < KEY_BYTES:
+        raise SealError(f"{file}: a key has at least {KEY_BYTES} bytes")
+    return key

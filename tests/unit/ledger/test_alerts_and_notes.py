@@ -1,0 +1,64 @@
+"""Alerts are raised once when crossed, and notes are in the chain."""
+
+import msgspec
+
+from shieldx.ledger.operations import ISSUANCE, REVENUE, Note, SetAlert, Transfer
+from tests.support.book import Book
+
+
+def raised(book: Book) -> list[int]:
+    """Return what was available each time an alert was raised."""
+    entries = [entry for changes in book.history for entry in changes.entries]
+    return [
+        msgspec.json.decode(entry.answer)["available"]
+        for entry in entries
+        if b'"type":"alert"' in entry.operation
+    ]
+
+
+def test_an_alert_is_raised_once_when_crossed_and_again_after_recovery() -> None:
+    book = Book()
+    book.open("a", amount=100)
+    consume = Transfer(debit="a", credit=REVENUE, amount=30, kind="consume")
+    book.ask(SetAlert(account="a", available_below=50))
+
+    book.ask(consume)
+    assert raised(book) == []
+    book.ask(consume)
+    book.ask(consume)
+    assert raised(book) == [40]
+    book.ask(Transfer(debit=ISSUANCE, credit="a", amount=60, kind="refill"))
+    book.ask(consume)
+    assert raised(book) == [40, 40]
+
+
+def test_an_alert_that_is_set_too_late_is_raised_at_once_and_none_is_none() -> None:
+    book = Book()
+    book.open("a", amount=10)
+
+    book.ask(SetAlert(account="a", available_below=11))
+    assert raised(book) == [10]
+    book.ask(SetAlert(account="a"))
+    book.ask(Transfer(debit="a", credit=REVENUE, amount=10, kind="consume"))
+    assert raised(book) == [10]
+
+
+def test_what_an_aborted_batch_did_raises_nothing() -> None:
+    book = Book()
+    book.open("a", amount=100)
+    book.ask(SetAlert(account="a", available_below=50))
+    most, more = (Transfer(debit="a", credit=REVENUE, amount=n, kind="consume") for n in (60, 60))
+
+    book.together([most, more], "batch")
+
+    assert raised(book) == []
+    assert not book.account("a").alerted
+
+
+def test_a_note_is_in_the_chain() -> None:
+    book = Book()
+
+    answer = book.ask(Note(kind="run", digest="ab" * 32))
+
+    assert answer.body["position"] == book.state.head.position
+    assert answer.body["digest"] == "ab" * 32
