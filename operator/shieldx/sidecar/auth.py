@@ -9,27 +9,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, Protocol
 
 from shieldx.kube.cluster import Identity
 from shieldx.kube.tokens import ReviewUnavailableError, TokenCache
 from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.scopes import Scope
 
 logger = logging.getLogger(__name__)
 
 SYSTEM: Final = "system/"
 BEARER: Final = b"bearer "
 CHALLENGE: Final = b'www-authenticate: Bearer realm="shieldx"\r\n'
-
-
-class Scope(StrEnum):
-    """What a caller may do at all."""
-
-    READ = "read"
-    WRITE = "write"
-    ISSUE = "issue"
-    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shieldx.sidecar import wire
-from shieldx.sidecar.auth import Scope
+from shieldx.sidecar.scopes import Scope
 
 ACCOUNT_CODES: Final = ("account_not_found", "account_frozen", "account_closed")
 HOLD_CODES: Final = (

@@ -12,7 +12,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from shieldx.sidecar.auth import Caller, Policy, Scope
+from shieldx.sidecar.auth import Caller, Policy
+from shieldx.sidecar.scopes import Scope
 
 logger = logging.getLogger(__name__)
 

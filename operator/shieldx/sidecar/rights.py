@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from shieldx.ledger import operations as ops
-from shieldx.sidecar.auth import Caller, Scope
+from shieldx.sidecar.auth import Caller
+from shieldx.sidecar.scopes import Scope
 
 ALL: Final = frozenset(Scope)
 UNKNOWN: Final = ""

@@ -7,8 +7,9 @@ import pytest
 
 from shieldx.kube.cluster import Identity
 from shieldx.kube.tokens import ReviewUnavailableError, TokenCache
-from shieldx.sidecar.auth import Caller, NoTokens, Scope, ServiceAccounts, bearer
+from shieldx.sidecar.auth import Caller, NoTokens, ServiceAccounts, bearer
 from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.scopes import Scope
 
 CHECKOUT = Caller("system:serviceaccount:shop:checkout", frozenset({Scope.READ}), ("shop/",))
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shieldx.sidecar.auth import Scope
 from shieldx.sidecar.config import Config, ConfigError, follow, load, parse
+from shieldx.sidecar.scopes import Scope
 
 WHOLE: dict[str, Any] = {
     "ledger": "shop/credits",

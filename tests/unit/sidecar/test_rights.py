@@ -3,8 +3,9 @@
 import pytest
 
 from shieldx.ledger import operations as ops
-from shieldx.sidecar.auth import Caller, Scope
+from shieldx.sidecar.auth import Caller
 from shieldx.sidecar.rights import judge, parties_wanted, visible
+from shieldx.sidecar.scopes import Scope
 
 SHOP = ("shop/",)
 
