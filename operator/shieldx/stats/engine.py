@@ -64,9 +64,9 @@ class DecisionEngine:
     `mode` "superiority" asks the primary metric (the only one, if there is one) to be better, the
     others not to be worse than their margins. `min_buckets` buckets must have been seen before a
     promotion; a roll-back has no minimum. No bucket adds more than `bucket_share` of what a
-    roll-back needs to any alternative (a truncated e-value is an e-value), so one bad moment is no
-    verdict. `recent_buckets` is how many of the last buckets must not look worse than the
-    margin for a promotion; 0 asks nothing of them.
+    roll-back or a promotion needs to any alternative (a truncated e-value is an e-value), so one
+    bad moment of either arm is no verdict; 1 cuts nothing. `recent_buckets` is how many of the last
+    buckets must not look worse than the margin for a promotion; 0 asks nothing of them.
 
     ValueError for parameters out of range, no metrics, equal names, or nothing to promote on.
     """
@@ -97,7 +97,8 @@ class DecisionEngine:
         self._evidence = [
             MetricEvidence(
                 spec,
-                cut=bucket_share * self._harm_threshold if bucket_share < 1.0 else inf,
+                harm_cut=cut_at(bucket_share, rollback_risk),
+                promotion_cut=cut_at(bucket_share, promotion_risk),
                 recent_buckets=recent_buckets,
             )
             for spec in specs
@@ -231,6 +232,11 @@ class DecisionEngine:
     def _most_harmed(self) -> str:
         weighed = self._log_weights + [each.log_e_harm for each in self._evidence]
         return self._evidence[int(np.argmax(weighed))].spec.name
+
+
+def cut_at(bucket_share: float, risk: float) -> float:
+    """Return the most that one bucket adds to a log e-value that is held against `risk`."""
+    return bucket_share * log(1.0 / risk) if bucket_share < 1.0 else inf
 
 
 def _check_specs(specs: Sequence[MetricSpec], mode: Mode) -> None:

@@ -14,20 +14,23 @@ for every pair of rates that the null allows, whatever the prediction was worth.
 buckets and averages over alternatives keep that, and by Ville's inequality the chance that such
 an average ever reaches 1/alpha is at most alpha, however often one looks.
 
-Logarithms throughout; shapes are `(k,)`, one number for each of k alternatives of a mixture.
+Logarithms throughout; shapes are `(k,)`, one number for each of k alternatives of a mixture. Counts
+and predicted rates may also be arrays of shape `(runs, 1)`, for many runs at once: `(runs, k)`
+comes out, by the same formulas.
 """
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 type Floats = NDArray[np.float64]
+type Numbers = float | Floats  # one, or one a run: shape `(runs, 1)`
 
 SMALLEST_RATE: Final = 1e-9
-_MEMORY: Final = 200.0  # requests that the declared base rate counts for
-_FORGET: Final = 0.5 ** (1 / 60)  # half-life of 60 buckets
+MEMORY: Final = 200.0  # requests that the declared base rate counts for
+FORGET: Final = 0.5 ** (1 / 60)  # half-life of 60 buckets
 _BISECTIONS: Final = 60
 
 
@@ -51,7 +54,7 @@ class Centre:
 
     @classmethod
     def at(cls, base_rate: float) -> Self:
-        return cls(_MEMORY * base_rate, _MEMORY)
+        return cls(MEMORY * base_rate, MEMORY)
 
     @property
     def rate(self) -> float:
@@ -59,7 +62,7 @@ class Centre:
 
     def after(self, n: float, x: float) -> Self:
         """Remember one bucket of the champion: `x` events in `n` requests."""
-        return type(self)(_FORGET * self.events + x, _FORGET * self.requests + n)
+        return type(self)(FORGET * self.events + x, FORGET * self.requests + n)
 
 
 def clip_rate(rate: float) -> float:
@@ -70,7 +73,7 @@ def log_odds(rate: float) -> float:
     return float(np.log(rate) - np.log1p(-rate))
 
 
-def shift_odds(rate: float, deltas: Floats) -> Floats:
+def shift_odds(rate: Numbers, deltas: Floats) -> Floats:
     """Move a rate by `deltas` of log-odds: shape `(k,)`, each in (0, 1)."""
     grown = rate * np.exp(deltas)
     return _inside(grown / (1.0 - rate + grown))
@@ -82,13 +85,13 @@ def _inside(rates: Floats) -> Floats:
 
 
 def log_e_values(
-    counts: tuple[float, float, float, float],
-    rate: float,
+    counts: tuple[Numbers, Numbers, Numbers, Numbers],
+    rate: Numbers,
     deltas: Floats,
     line: Line,
     side: int,
 ) -> Floats:
-    """Return the log e-value of one bucket for each alternative, shape `(k,)`.
+    """Return the log e-value of one bucket for each alternative, shape `(k,)` or `(runs, k)`.
 
     `counts` is (n_a, x_a, n_b, x_b); `rate` the predicted rate of A; `deltas` the alternatives'
     log-odds from there, shape `(k,)`; `side` is +1 where evidence speaks for B above `line`, -1
@@ -96,8 +99,11 @@ def log_e_values(
     in this bucket: its log e-value is 0. So is each of them when an arm had no requests.
     """
     n_a, x_a, n_b, x_b = counts
-    if n_a <= 0 or n_b <= 0:
-        return np.zeros_like(deltas)
+    both = np.logical_and(np.greater(n_a, 0), np.greater(n_b, 0))
+    if not both.any():
+        return np.zeros(np.broadcast_shapes(both.shape, deltas.shape))
+    if not both.all():  # runs without a bucket: anything finite, it does not count below
+        n_a, n_b = np.where(both, n_a, 1.0), np.where(both, n_b, 1.0)
     rate_b = shift_odds(rate, deltas)
     null_a, null_b = project(n_a, rate, n_b, rate_b, line)
     log_e = (
@@ -106,26 +112,29 @@ def log_e_values(
         + x_b * np.log(rate_b / null_b)
         + (n_b - x_b) * (np.log1p(-rate_b) - np.log1p(-null_b))
     )
-    return np.where(side * (rate_b - line.at(rate)) > 0.0, log_e, 0.0)
+    speaks = side * (rate_b - (line.slope * rate + line.shift)) > 0.0
+    return np.where(np.logical_and(speaks, both), log_e, 0.0)
 
 
 def project(
-    n_a: float, rate_a: float, n_b: float, rate_b: Floats, line: Line
+    n_a: Numbers, rate_a: Numbers, n_b: Numbers, rate_b: Floats, line: Line
 ) -> tuple[Floats, Floats]:
     """Return the points of `line` nearest to (rate_a, rate_b) in n-weighted divergence.
 
     argmin over a of `n_a KL(rate_a || a) + n_b KL(rate_b || slope a + shift)`, for each of the
-    `k` rates of B: two arrays of shape `(k,)`.
+    rates of B: two arrays of its shape.
     """
     if line.shift == 0.0:
         null_a = _project_through_origin(n_a, rate_a, n_b, rate_b, line.slope)
+    elif rate_b.ndim > 1:
+        null_a = _project_runs_by_bisection(n_a, rate_a, n_b, rate_b, line)
     else:
-        null_a = _project_by_bisection(n_a, rate_a, n_b, rate_b, line)
+        null_a = _project_by_bisection(float(n_a), float(rate_a), float(n_b), rate_b, line)
     return _inside(null_a), _inside(line.slope * null_a + line.shift)
 
 
 def _project_through_origin(
-    n_a: float, rate_a: float, n_b: float, rate_b: Floats, slope: float
+    n_a: Numbers, rate_a: Numbers, n_b: Numbers, rate_b: Floats, slope: float
 ) -> Floats:
     events = n_a * rate_a + n_b * rate_b
     linear = n_a * (1.0 + slope * rate_a) + n_b * (slope + rate_b)
@@ -140,20 +149,40 @@ def _project_by_bisection(
     return np.array([_root_of_score(n_a, rate_a, n_b, float(rate), line) for rate in rate_b])
 
 
-def _root_of_score(n_a: float, rate_a: float, n_b: float, rate_b: float, line: Line) -> float:
-    # Plain floats: for a handful of alternatives they take a tenth of what arrays take.
-    slope, shift = line.slope, line.shift
-    low = max(0.0, -shift / slope)
-    high = min(1.0, (1.0 - shift) / slope)
+def _project_runs_by_bisection(
+    n_a: Numbers, rate_a: Numbers, n_b: Numbers, rate_b: Floats, line: Line
+) -> Floats:
+    low, high = (np.full_like(rate_b, end) for end in _ends(line))
     for _ in range(_BISECTIONS):
         a = 0.5 * (low + high)
-        b = slope * a + shift
-        # The score times a (1 - a) b (1 - b): the same sign, and finite at the ends.
-        if n_a * (a - rate_a) * b * (1.0 - b) + slope * n_b * (b - rate_b) * a * (1.0 - a) < 0.0:
+        below = _score(n_a, rate_a, n_b, rate_b, a, line=line) < 0.0
+        low, high = np.where(below, a, low), np.where(below, high, a)
+    return 0.5 * (low + high)
+
+
+def _score[N: (float, Floats)](
+    n_a: Numbers, rate_a: Numbers, n_b: Numbers, rate_b: N, a: N, *, line: Line
+) -> Any:
+    """The score at `a` times a (1 - a) b (1 - b): the same sign, and finite at the ends."""
+    b = line.slope * a + line.shift
+    return n_a * (a - rate_a) * b * (1.0 - b) + line.slope * n_b * (b - rate_b) * a * (1.0 - a)
+
+
+def _root_of_score(n_a: float, rate_a: float, n_b: float, rate_b: float, line: Line) -> float:
+    # Plain floats: for a handful of alternatives they take a tenth of what arrays take.
+    low, high = _ends(line)
+    for _ in range(_BISECTIONS):
+        a = 0.5 * (low + high)
+        if _score(n_a, rate_a, n_b, rate_b, a, line=line) < 0.0:
             low = a
         else:
             high = a
     return 0.5 * (low + high)
+
+
+def _ends(line: Line) -> tuple[float, float]:
+    """Return between which rates of A the line stays inside the square of rates."""
+    return max(0.0, -line.shift / line.slope), min(1.0, (1.0 - line.shift) / line.slope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +198,22 @@ class Mixture:
 
     def log_e(self, evidence: Floats) -> float:
         """Return the log of the mixture's e-value, given the log evidence of each part."""
-        return log_sum_exp(self.log_weights + evidence)
+        return float(self.log_e_of_runs(evidence))
+
+    def log_e_of_runs(self, evidence: Floats) -> Floats:
+        """Return the same for evidence of shape `(runs, k)`: shape `(runs,)`."""
+        return log_sums_exp(self.log_weights + evidence)
 
 
 def log_sum_exp(terms: Floats) -> float:
-    top = float(terms.max())
-    return top + float(np.log(np.exp(terms - top).sum()))
+    return float(log_sums_exp(terms))
+
+
+def log_sums_exp(terms: Floats) -> Floats:
+    """Return ln(sum(exp(terms))) over the last axis."""
+    top = terms.max(axis=-1, keepdims=True)
+    sums: Floats = top[..., 0] + np.log(np.exp(terms - top).sum(axis=-1))
+    return sums
 
 
 def harm_mixture(sign: int) -> Mixture:

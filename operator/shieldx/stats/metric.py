@@ -87,10 +87,14 @@ class MetricSpec:
         """The border of harm."""
         return Line(1.0 + self.worse * self.tolerance_rel)
 
+    @property
+    def margins(self) -> tuple[Line, Line]:
+        """The relative and the absolute border of what a promotion allows."""
+        return Line(1.0 + self.worse * self.margin_rel), Line(1.0, self.worse * self.margin_abs)
+
     def margin_at(self, rate: float) -> Line:
         """Return the looser of the relative and the absolute margin at the champion's `rate`."""
-        relative = Line(1.0 + self.worse * self.margin_rel)
-        absolute = Line(1.0, self.worse * self.margin_abs)
+        relative, absolute = self.margins
         looser = self.worse * (absolute.at(rate) - relative.at(rate)) > 0.0
         return absolute if looser else relative
 
@@ -166,9 +170,11 @@ class _Process:
 class MetricEvidence:
     """The three e-processes of one metric, the predicted rate, and the sums of the posterior."""
 
-    def __init__(self, spec: MetricSpec, *, cut: float, recent_buckets: int) -> None:
+    def __init__(
+        self, spec: MetricSpec, *, harm_cut: float, promotion_cut: float, recent_buckets: int
+    ) -> None:
         self.spec = spec
-        self._cut = cut
+        self._harm_cut, self._promotion_cut = harm_cut, promotion_cut
         self._slot_buckets = -(-recent_buckets // _SUB_SUMS)
         self._centre = Centre.at(spec.base_rate)
         self._harm = _Process(harm_mixture(spec.worse))
@@ -209,15 +215,16 @@ class MetricEvidence:
     def _judge(self, counts: Four, phi: float, *, gains_safety: bool) -> None:
         spec, rate = self.spec, self._centre.rate
         harm = log_e_values(counts, rate, self._harm.mixture.deltas, spec.tolerated, spec.worse)
-        self._harm.evidence = self._harm.evidence + np.minimum(harm / phi, self._cut)
+        self._harm.evidence = self._harm.evidence + np.minimum(harm / phi, self._harm_cut)
         safe = log_e_values(
             counts, rate, self._noninferiority.mixture.deltas, spec.margin_at(rate), -spec.worse
         )
-        if not gains_safety:
-            safe = np.minimum(safe, 0.0)
-        self._noninferiority.evidence = self._noninferiority.evidence + safe / phi
+        most = self._promotion_cut if gains_safety else 0.0
+        self._noninferiority.evidence = self._noninferiority.evidence + np.minimum(safe / phi, most)
         better = log_e_values(counts, rate, self._superiority.mixture.deltas, Line(), -spec.worse)
-        self._superiority.evidence = self._superiority.evidence + better / phi
+        self._superiority.evidence = self._superiority.evidence + np.minimum(
+            better / phi, self._promotion_cut
+        )
 
     def _remember(self, counts: Four, phi: float) -> None:
         self._strata = self._strata.plus(counts, phi)

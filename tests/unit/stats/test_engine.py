@@ -127,6 +127,16 @@ def test_no_verdict_from_fewer_than_three_buckets_when_each_is_cut_at_a_third(ri
     assert verdicts[3] is Verdict.ROLLBACK
 
 
+def test_one_outage_of_the_champion_is_no_promotion() -> None:
+    outage, twice_as_bad = (1500, 300, 1500, 15), (1500, 7, 1500, 15)
+    cut = DecisionEngine([ERRORS], bucket_share=1 / 3, rollback_risk=1e-12)
+    uncut = DecisionEngine([ERRORS], rollback_risk=1e-12)
+
+    assert after(uncut, outage).report().verdict is Verdict.PROMOTE
+    assert after(cut, *[outage] * 2).report().verdict is Verdict.CONTINUE
+    assert after(cut, *[twice_as_bad] * 20).report().verdict is Verdict.CONTINUE
+
+
 def test_dispersion_divides_the_evidence() -> None:
     plain = after(DecisionEngine([ERRORS]), (400, 2, 100, 0)).report().metrics["errors"]
     noisy = after(DecisionEngine([ERRORS]), (400, 2, 100, 0, 3.0)).report().metrics["errors"]

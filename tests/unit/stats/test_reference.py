@@ -71,8 +71,7 @@ class Twin:
         for process, (mixture, (line, side)) in enumerate(zip(self.mixtures, lines, strict=True)):
             for part, (delta, _) in enumerate(mixture):
                 gain = log_e(counts, theta, delta, line, side) / phi
-                if process == 0:
-                    gain = min(gain, self.cut)
+                gain = min(gain, self.cut)
                 if process == 1 and restarted:
                     gain = min(gain, 0.0)
                 self.sums[process][part] += gain
