@@ -87,6 +87,7 @@ class Reads:
                 "id": row["id"],
                 "state": row["state"],
                 "floor": row["floor"],
+                "available_below": row["alert"],
                 "metadata": _decode(row["metadata"]),
                 **_figures(row),
             }

@@ -293,6 +293,7 @@ def account_body(account: Account) -> dict[str, Any]:
         "id": account.id,
         "state": account.state,
         "floor": account.floor,
+        "available_below": account.alert,
         "metadata": account.metadata,
         **account.figures(),
     }

@@ -14,7 +14,9 @@ from shieldx.sidecar.rights import Refusal, visible
 
 REPLAYED: Final = b"idempotency-replayed: true\r\n"
 
-TIMES: Final = ("at", "expires_at", "as_of")
+DRY: Final = "dry_"
+MADE: Final = ("id", "transfer")
+TIMES: Final = ("at", "effective_at", "expires_at", "as_of")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -28,7 +30,7 @@ def timed(body: Mapping[str, Any]) -> dict[str, Any]:
     """Write the times in a body as RFC 3339."""
     shown = dict(body)
     for name in TIMES:
-        if name in shown:
+        if shown.get(name) is not None:
             shown[name] = rfc3339(shown[name])
     return shown
 
@@ -38,11 +40,19 @@ def present(caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
     return timed(visible(caller, body))
 
 
+def rehearsed(answer: Answer) -> Answer:
+    """Mark the ids in the answer of a dry run: what they name does not exist."""
+    if answer.code is not Code.CREATED or answer.replayed:
+        return answer
+    marked = {name: f"{DRY}{answer.body[name]}" for name in MADE if name in answer.body}
+    return answer._replace(body={**answer.body, **marked})
+
+
 def give(exchange: Exchange, caller: Caller, answer: Answer, status: int) -> None:
     """Answer a single call; `status` is that of its success."""
     fields = REPLAYED if answer.replayed else b""
     if answer.code is Code.CREATED:
-        exchange.answer(status, encode(present(caller, answer.body)), fields=fields)
+        exchange.answer(status, encode(_proven(caller, answer)), fields=fields)
         return
     facts = dict(answer.body)
     exchange.refuse(answer.code.value, str(facts.pop("message", "")), facts, fields=fields)
@@ -61,7 +71,15 @@ def refuse_shape(exchange: Exchange, error: ShapeError) -> None:
 def result(caller: Caller, answer: Answer) -> dict[str, Any]:
     """Wrap an operation's answer as an item of a batch's results."""
     code = answer.code.value
-    return {"status": status_of(code), "code": code, **present(caller, answer.body)}
+    return {"status": status_of(code), "code": code, **_proven(caller, answer)}
+
+
+def _proven(caller: Caller, answer: Answer) -> dict[str, Any]:
+    """Return the body with its receipt, if there is one."""
+    body = present(caller, answer.body)
+    if answer.receipt is not None and answer.code is Code.CREATED:
+        body["receipt"] = answer.receipt
+    return body
 
 
 def refused_result(refusal: Refusal | ShapeError) -> dict[str, Any]:

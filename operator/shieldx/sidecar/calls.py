@@ -7,6 +7,12 @@ from shieldx.sidecar import wire
 from shieldx.sidecar.scopes import Scope
 
 ACCOUNT_CODES: Final = ("account_not_found", "account_frozen", "account_closed")
+GRANT_CODES: Final = (
+    "grant_not_found",
+    "grant_already_voided",
+    "grant_expired",
+    "grant_exhausted",
+)
 HOLD_CODES: Final = (
     "hold_not_found",
     "hold_already_committed",
@@ -107,6 +113,56 @@ CALLS: Final = (
         body=wire.Refill,
         status=201,
         codes=ACCOUNT_CODES,
+    ),
+    Call(
+        "POST",
+        "/v1/accounts/{id}/grants",
+        "grant",
+        "Grant credits that are burnt in their order and may expire",
+        wire.GrantAnswer,
+        scope=Scope.ISSUE,
+        body=wire.Grant,
+        status=201,
+        codes=("account_not_found", "account_closed", "grant_expired"),
+    ),
+    Call(
+        "GET",
+        "/v1/accounts/{id}/grants",
+        "list_grants",
+        "List an account's grants and what is left of them, newest first",
+        wire.GrantPage,
+        scope=Scope.READ,
+        codes=("account_not_found",),
+        query=("state", "cursor", "limit"),
+    ),
+    Call(
+        "DELETE",
+        "/v1/accounts/{id}/grants/{grant}",
+        "void_grant",
+        "Take back what is left of a grant and not held",
+        wire.GrantAnswer,
+        scope=Scope.ISSUE,
+        codes=("account_not_found", *GRANT_CODES),
+    ),
+    Call(
+        "PUT",
+        "/v1/accounts/{id}/alerts",
+        "set_alert",
+        "Raise an event once whenever less than this is available",
+        wire.AlertAnswer,
+        scope=Scope.WRITE,
+        body=wire.SetAlert,
+        codes=("account_not_found",),
+    ),
+    Call(
+        "POST",
+        "/v1/notes",
+        "note",
+        "Write a digest into the chain, which proves that it existed by then",
+        wire.NoteAnswer,
+        scope=Scope.WRITE,
+        body=wire.Note,
+        status=201,
     ),
     Call(
         "POST",

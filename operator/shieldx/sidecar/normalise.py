@@ -4,12 +4,18 @@ A single call and the same operation in a batch become equal operations, which i
 replay each other under one key.
 """
 
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
 from msgspec import UNSET, UnsetType
 
 from shieldx.ledger import operations as ops
 from shieldx.sidecar import wire
 from shieldx.sidecar.config import Holds
 from shieldx.sidecar.decoding import ShapeError
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def open_account(body: wire.OpenAccount) -> ops.OpenAccount:
@@ -85,6 +91,22 @@ def reserve(body: wire.Reserve, holds: Holds) -> ops.Reserve:
     )
 
 
+def grant(account: str, body: wire.Grant) -> ops.Grant:
+    if account.startswith(ops.SYSTEM_PREFIX):
+        raise ShapeError("account", f"accounts below {ops.SYSTEM_PREFIX} have no grants")
+    effective, expires = _moment(body.effective_at), _moment(body.expires_at)
+    if effective is not None and expires is not None and expires <= effective:
+        raise ShapeError("expires_at", "is not after effective_at")
+    return ops.Grant(
+        account=account,
+        amount=body.amount,
+        priority=body.priority,
+        effective_at=effective,
+        expires_at=expires,
+        metadata=_given(body.metadata) or {},
+    )
+
+
 def commit(hold: str, body: wire.Commit) -> ops.Commit:
     return ops.Commit(hold=hold, amount=_given(body.amount), final=body.final)
 
@@ -106,6 +128,13 @@ def item(operation: wire.Item, holds: Holds) -> ops.Operation:  # noqa: PLR0911 
             return commit(operation.hold, operation)
         case wire.VoidItem():
             return ops.Void(hold=operation.hold)
+        case wire.GrantItem():
+            return grant(operation.account, operation)
+
+
+def _moment(given: datetime | UnsetType) -> int | None:
+    """Return microseconds since 1970."""
+    return None if isinstance(given, UnsetType) else (given - EPOCH) // MICROSECOND
 
 
 def _given[T](value: T | UnsetType) -> T | None:

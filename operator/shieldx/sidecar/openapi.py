@@ -26,10 +26,18 @@ QUERY: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "required": True,
     },
-    "state": {
-        "description": "Holds in this state only.",
-        "schema": {"type": "string", "enum": ["held", "committed", "voided", "expired"]},
+    "dry_run": {
+        "description": "Check everything, answer as if done, and do nothing: ids in the answer "
+        "begin with `dry_`, and the key stays unused.",
+        "schema": {"type": "boolean", "default": False},
     },
+}
+STATES: Final[dict[str, dict[str, Any]]] = {
+    name: {"description": "In this state only.", "schema": {"type": "string", "enum": states}}
+    for name, states in {
+        "list_holds": ["held", "committed", "voided", "expired"],
+        "list_grants": ["pending", "active", "exhausted", "expired", "voided"],
+    }.items()
 }
 ALWAYS: Final = ("unauthenticated", "unknown_caller", "missing_scope", "invalid_…")
 WRITES: Final = ("idempotency_key_reused", "overloaded", "outcome_unknown")
@@ -100,7 +108,13 @@ def _parameters(call: Call) -> list[dict[str, Any]]:
                 "schema": {"type": "string"},
             }
         )
+    if "{grant}" in call.path:
+        parameters.append(
+            {"name": "grant", "in": "path", "required": True, "schema": {"type": "string"}}
+        )
+    query = call.query
     if call.writes:
+        query = (*query, "dry_run")
         parameters.append(
             {
                 "name": "Idempotency-Key",
@@ -109,7 +123,8 @@ def _parameters(call: Call) -> list[dict[str, Any]]:
                 "schema": {"type": "string", "minLength": 1, "maxLength": 255},
             }
         )
-    parameters += [{"name": name, "in": "query", **QUERY[name]} for name in call.query]
+    described = {**QUERY, "state": STATES[call.name]} if call.name in STATES else QUERY
+    parameters += [{"name": name, "in": "query", **described[name]} for name in query]
     return parameters
 
 

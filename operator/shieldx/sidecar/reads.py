@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qsl
 
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.reads import InvalidCursorError
@@ -13,6 +12,7 @@ from shieldx.sidecar.auth import Caller
 from shieldx.sidecar.coalesce import Coalescer
 from shieldx.sidecar.decoding import ShapeError
 from shieldx.sidecar.exchange import Exchange, encode
+from shieldx.sidecar.query import limit_of, parse_query
 from shieldx.sidecar.rights import (
     Refusal,
     hidden_account,
@@ -24,9 +24,8 @@ from shieldx.sidecar.router import IDENTITY, Match
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_LIMIT: Final = 100
-MAX_LIMIT: Final = 1000
 HOLD_STATES: Final = ("held", "committed", "voided", "expired")
+GRANT_STATES: Final = ("pending", "active", "exhausted", "expired", "voided")
 
 type Body = Mapping[str, Any]
 type Page = tuple[list[dict[str, Any]], str | None]
@@ -41,6 +40,9 @@ class Source(Protocol):
     async def transfers_by_reference(self, reference: str) -> list[dict[str, Any]]: ...
     async def hold(self, identity: str) -> dict[str, Any] | None: ...
     async def holds(
+        self, account: str, state: str | None, cursor: str | None, limit: int
+    ) -> Page: ...
+    async def grants(
         self, account: str, state: str | None, cursor: str | None, limit: int
     ) -> Page: ...
     async def entries(self, account: str, cursor: str | None, limit: int) -> Page: ...
@@ -60,6 +62,7 @@ class Reads:
             "find_transfer": self._find_transfer,
             "get_hold": self._hold,
             "list_holds": self._holds,
+            "list_grants": self._grants,
         }
 
     def serve(self, exchange: Exchange, caller: Caller, match: Match) -> None:
@@ -142,10 +145,15 @@ class Reads:
         account, state = query.get("account"), query.get("state")
         if account is None or not IDENTITY.fullmatch(account):
             raise ShapeError("account", "say whose holds: ?account=…")
-        if state is not None and state not in HOLD_STATES:
-            raise ShapeError("state", f"is not one of {', '.join(HOLD_STATES)}")
+        _must_be_one_of(HOLD_STATES, state)
         await self._account(caller, account, {})
         return _page(await self._source.holds(account, state, query.get("cursor"), limit_of(query)))
+
+    async def _grants(self, caller: Caller, account: str, query: dict[str, str]) -> Body:
+        state, cursor = query.get("state"), query.get("cursor")
+        _must_be_one_of(GRANT_STATES, state)
+        await self._account(caller, account, {})
+        return _page(await self._source.grants(account, state, cursor, limit_of(query)))
 
 
 class _NotFoundError(Exception):
@@ -154,34 +162,9 @@ class _NotFoundError(Exception):
         self.refusal = refusal
 
 
-def parse_query(query: bytes, known: tuple[str, ...]) -> dict[str, str]:
-    """Read the query's parameters: each known, none twice."""
-    if not query:
-        return {}
-    try:
-        pairs = parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict"
-        )
-    except (UnicodeDecodeError, ValueError) as error:
-        raise ShapeError("query", "is not of the form name=value&…") from error
-    parameters: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in known:
-            raise ShapeError(name, f"is not a parameter here; known: {', '.join(known) or 'none'}")
-        if name in parameters:
-            raise ShapeError(name, "given twice")
-        if "\0" in value:
-            raise ShapeError(name, "holds a NUL character")
-        parameters[name] = value
-    return parameters
-
-
-def limit_of(query: dict[str, str]) -> int:
-    """Return how many items a page may have."""
-    text = query.get("limit", str(DEFAULT_LIMIT))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_LIMIT:
-        raise ShapeError("limit", f"is not a number from 1 to {MAX_LIMIT}")
-    return int(text)
+def _must_be_one_of(states: tuple[str, ...], state: str | None) -> None:
+    if state is not None and state not in states:
+        raise ShapeError("state", f"is not one of {', '.join(states)}")
 
 
 def _page(page: Page) -> Body:

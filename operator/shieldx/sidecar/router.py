@@ -9,16 +9,19 @@ from urllib.parse import unquote_to_bytes
 from shieldx.sidecar.calls import Call
 
 PLACE: Final = b"{id}"
+GRANT_PLACE: Final = b"{grant}"
+GRANT_PARTS: Final = 6
 # Every id that can exist, of accounts, holds and transfers: nothing else gets as far as a query.
 IDENTITY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The call that a request is, and the decoded `{id}` of its path."""
+    """The call that a request is, and the decoded `{id}` and `{grant}` of its path."""
 
     call: Call
     id: str = ""
+    grant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,15 @@ class Router:
         if len(parts) < 4:  # noqa: PLR2004 — nothing, v1, a collection, an id
             return Mismatch()
         encoded, parts[3] = parts[3], PLACE
+        grant: str | None = ""
+        if len(parts) == GRANT_PARTS:
+            grant, parts[5] = _decoded(parts[5]), GRANT_PLACE
         methods = self._open.get(tuple(parts))
         identity = _decoded(encoded)
-        if methods is None or identity is None:
+        if methods is None or identity is None or grant is None:
             return Mismatch()
         call = methods.get(method)
-        return _mismatch(methods) if call is None else Match(call, identity)
+        return _mismatch(methods) if call is None else Match(call, identity, grant)
 
 
 def _mismatch(methods: Iterable[bytes]) -> Mismatch:

@@ -3,6 +3,7 @@
 `shieldx.sidecar.decoding` reads bodies into these, strictly; nothing here does anything.
 """
 
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -34,6 +35,18 @@ Key = Annotated[str, Meta(pattern=r"^[\x20-\x7e]{1,255}(?![\s\S])")]
 Metadata = Annotated[
     dict[str, Any],
     Meta(description="Any JSON object up to 4 KiB, without fractions; no personal data."),
+]
+Priority = Annotated[int, Meta(ge=0, le=255, description="Lower is burnt first.")]
+Moment = Annotated[
+    datetime, Meta(tz=True, description="RFC 3339, with its offset; microseconds count.")
+]
+Threshold = Annotated[int, Meta(ge=0, le=MAX_AMOUNT)]
+Digest = Annotated[
+    str,
+    Meta(
+        pattern=r"^([0-9a-f]{2}){16,64}(?![\s\S])",
+        description="16 to 64 bytes in lower-case hexadecimal digits.",
+    ),
 ]
 Timeout = Annotated[int, Meta(ge=1, le=366 * 86400)]
 
@@ -113,6 +126,33 @@ class Void(Body, kw_only=True):
     """`POST /v1/holds/{id}/void`."""
 
 
+class Grant(Body, kw_only=True):
+    """`POST /v1/accounts/{id}/grants`: credits that are burnt in their order and may expire."""
+
+    amount: Amount
+    priority: Priority = 0
+    effective_at: Moment | UnsetType = UNSET
+    expires_at: Moment | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+
+
+class VoidGrant(Body, kw_only=True):
+    """`DELETE /v1/accounts/{id}/grants/{grant}`."""
+
+
+class SetAlert(Body, kw_only=True):
+    """`PUT /v1/accounts/{id}/alerts`; null takes the alert away."""
+
+    available_below: Threshold | None
+
+
+class Note(Body, kw_only=True):
+    """`POST /v1/notes`."""
+
+    kind: Kind
+    digest: Digest
+
+
 class TransferItem(Transfer, kw_only=True, tag="transfer"):
     """An operation of a batch."""
 
@@ -160,7 +200,23 @@ class VoidItem(Void, kw_only=True, tag="void"):
     idempotency_key: Key | UnsetType = UNSET
 
 
-Item = TransferItem | ConsumeItem | RefillItem | ReverseItem | HoldItem | CommitItem | VoidItem
+class GrantItem(Grant, kw_only=True, tag="grant"):
+    """An operation of a batch."""
+
+    account: AccountId
+    idempotency_key: Key | UnsetType = UNSET
+
+
+Item = (
+    TransferItem
+    | ConsumeItem
+    | RefillItem
+    | ReverseItem
+    | HoldItem
+    | CommitItem
+    | VoidItem
+    | GrantItem
+)
 
 
 class Batch(Body, kw_only=True):
@@ -196,7 +252,9 @@ class AccountAnswer(msgspec.Struct):
     held: int
     available: int
     version: int
+    available_below: int | None
     metadata: dict[str, Any]
+    receipt: str | UnsetType = UNSET
 
 
 class BalanceAnswer(msgspec.Struct):
@@ -210,8 +268,19 @@ class BalanceAnswer(msgspec.Struct):
     as_of: str
 
 
+class Part(msgspec.Struct):
+    """So much of an amount, from one grant."""
+
+    grant: str
+    amount: int
+
+
 class TransferAnswer(msgspec.Struct):
-    """An immutable transfer, with what it left on the accounts that the caller may read."""
+    """An immutable transfer, with what it left on the accounts that the caller may read.
+
+    `burnt`: the grants that paid for it, in their order; credits without a grant paid the rest.
+    `restored`: the grants that a reversal gave credits back to.
+    """
 
     id: str
     seq: int
@@ -224,6 +293,9 @@ class TransferAnswer(msgspec.Struct):
     balances: dict[str, Balances] | UnsetType = UNSET
     reference: str | UnsetType = UNSET
     reverses: str | UnsetType = UNSET
+    burnt: list[Part] | UnsetType = UNSET
+    restored: list[Part] | UnsetType = UNSET
+    receipt: str | UnsetType = UNSET
 
 
 class HoldAnswer(msgspec.Struct):
@@ -240,6 +312,56 @@ class HoldAnswer(msgspec.Struct):
     metadata: dict[str, Any]
     balances: dict[str, Balances] | UnsetType = UNSET
     transfer: str | UnsetType = UNSET
+    receipt: str | UnsetType = UNSET
+
+
+class GrantAnswer(msgspec.Struct):
+    """A grant; `held` of what remains is claimed by holds.
+
+    Pending until it is effective, active, exhausted, expired or voided. `transfer` is the id of
+    what this call moved, if it moved anything.
+    """
+
+    id: str
+    account: str
+    amount: int
+    remaining: int
+    held: int
+    priority: int
+    effective_at: str
+    expires_at: str | None
+    state: Literal["pending", "active", "exhausted", "expired", "voided"]
+    metadata: dict[str, Any]
+    balances: dict[str, Balances] | UnsetType = UNSET
+    transfer: str | UnsetType = UNSET
+    receipt: str | UnsetType = UNSET
+
+
+class GrantPage(msgspec.Struct):
+    """A page of grants; ask again with `cursor=<next>` until it is null."""
+
+    items: list[GrantAnswer]
+    next: str | None
+
+
+class AlertAnswer(msgspec.Struct):
+    """What an account must not fall below in silence."""
+
+    account: str
+    available_below: int | None
+    balances: dict[str, Balances]
+    receipt: str | UnsetType = UNSET
+
+
+class NoteAnswer(msgspec.Struct):
+    """A digest in the chain, at its position."""
+
+    id: str
+    kind: str
+    digest: str
+    position: int
+    at: str
+    receipt: str | UnsetType = UNSET
 
 
 class Problem(msgspec.Struct):

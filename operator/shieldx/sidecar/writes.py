@@ -20,6 +20,7 @@ from shieldx.sidecar.config import Holds
 from shieldx.sidecar.decoding import ShapeError, TooManyOperationsError, decode, decode_batch
 from shieldx.sidecar.exchange import Exchange, encode
 from shieldx.sidecar.parties import Known, Parties
+from shieldx.sidecar.query import parse_query
 from shieldx.sidecar.rights import Refusal, judge, missing_scope, parties_wanted
 from shieldx.sidecar.router import Match
 
@@ -34,6 +35,10 @@ REVERSE: Final = msgspec.json.Decoder(wire.Reverse)
 RESERVE: Final = msgspec.json.Decoder(wire.Reserve)
 COMMIT: Final = msgspec.json.Decoder(wire.Commit)
 VOID: Final = msgspec.json.Decoder(wire.Void)
+GRANT: Final = msgspec.json.Decoder(wire.Grant)
+VOID_GRANT: Final = msgspec.json.Decoder(wire.VoidGrant)
+SET_ALERT: Final = msgspec.json.Decoder(wire.SetAlert)
+NOTE: Final = msgspec.json.Decoder(wire.Note)
 
 type Outcome = ops.Operation | Refusal | ShapeError
 
@@ -44,6 +49,7 @@ class _Single(NamedTuple):
     status: int
     key: str
     operation: ops.Operation
+    dry: bool
 
 
 class Writes:
@@ -64,12 +70,12 @@ class Writes:
             answers.refuse_by(exchange, missing_scope(call.scope))
             return
         try:
-            key = idempotency_key(exchange.key)
+            key, dry = idempotency_key(exchange.key), dry_run(exchange.query)
             operation = self._operation(match, exchange.body)
         except ShapeError as error:
             answers.refuse_shape(exchange, error)
             return
-        request = _Single(exchange, caller, call.status, key, operation)
+        request = _Single(exchange, caller, call.status, key, operation, dry)
         wanted = parties_wanted(caller, operation)
         if wanted is None:
             self._perform(request, ())
@@ -86,7 +92,7 @@ class Writes:
     def batch(self, exchange: Exchange, caller: Caller, _: Match) -> None:
         """Serve up to 1,000 operations, singly or all or nothing."""
         try:
-            key = idempotency_key(exchange.key)
+            key, dry = idempotency_key(exchange.key), dry_run(exchange.query)
             atomic, items = decode_batch(exchange.body)
             outcomes, keys = self._normalise(items, key, atomic=atomic)
         except ShapeError as error:
@@ -103,9 +109,9 @@ class Writes:
                 return
             judged = [_judged(caller, outcome, known) for outcome in outcomes]
             if atomic:
-                self._together(exchange, caller, key, judged)
+                self._together(exchange, caller, key, judged, dry=dry)
             else:
-                self._singly(exchange, caller, keys, judged)
+                self._singly(exchange, caller, keys, judged, dry=dry)
 
         wanted = [
             identity
@@ -115,7 +121,9 @@ class Writes:
         ]
         self._parties.find(wanted, found)
 
-    def _operation(self, match: Match, body: bytes) -> ops.Operation:  # noqa: PLR0911 — one a call
+    def _operation(  # noqa: C901, PLR0911, PLR0912 — one a call
+        self, match: Match, body: bytes
+    ) -> ops.Operation:
         match match.call.name:
             case "open_account":
                 return normalise.open_account(decode(body, OPEN_ACCOUNT))
@@ -136,21 +144,31 @@ class Writes:
             case "void":
                 decode(body, VOID)
                 return ops.Void(hold=match.id)
+            case "grant":
+                return normalise.grant(match.id, decode(body, GRANT))
+            case "void_grant":
+                decode(body, VOID_GRANT)
+                return ops.VoidGrant(account=match.id, grant=match.grant)
+            case "set_alert":
+                below = decode(body, SET_ALERT).available_below
+                return ops.SetAlert(account=match.id, available_below=below)
+            case "note":
+                note = decode(body, NOTE)
+                return ops.Note(kind=note.kind, digest=note.digest)
             case name:
                 raise LookupError(name)
 
     def _perform(self, request: "_Single", parties: tuple[str, ...]) -> None:
-        exchange, caller, _, key, operation = request
+        exchange, caller, _, key, operation, dry = request
         refusal = judge(caller, operation, parties)
         if refusal is not None:
             answers.refuse_by(exchange, refusal)
             return
         done = partial(self._done, request)
-        self._submit(Job(caller.identity, (operation,), (key,), atomic=False, done=done))
+        self._submit(Job(caller.identity, (operation,), (key,), atomic=False, done=done, dry=dry))
 
     def _done(self, request: "_Single", given: Sequence[Answer]) -> None:
-        (answer,) = given
-        self._learn(request.caller, answer)
+        (answer,) = self._learned(request.caller, given, dry=request.dry)
         answers.give(request.exchange, request.caller, answer, request.status)
 
     def _normalise(
@@ -177,7 +195,13 @@ class Writes:
             return error
 
     def _singly(
-        self, exchange: Exchange, caller: Caller, keys: list[str], judged: list[Outcome]
+        self,
+        exchange: Exchange,
+        caller: Caller,
+        keys: list[str],
+        judged: list[Outcome],
+        *,
+        dry: bool,
     ) -> None:
         """Give the ledger what may be done, and put the rest's refusals in their places."""
         accepted = [
@@ -191,8 +215,8 @@ class Writes:
         ]
 
         def done(given: Sequence[Answer]) -> None:
-            for (index, _), answer in zip(accepted, given, strict=True):
-                self._learn(caller, answer)
+            learned = self._learned(caller, given, dry=dry)
+            for (index, _), answer in zip(accepted, learned, strict=True):
                 results[index] = answers.result(caller, answer)
             self._count(results)
             replayed = len(given) == len(results) and all(answer.replayed for answer in given)
@@ -204,10 +228,10 @@ class Writes:
             return
         operations = [operation for _, operation in accepted]
         own_keys = [keys[index] for index, _ in accepted]
-        self._submit(Job(caller.identity, operations, own_keys, atomic=False, done=done))
+        self._submit(Job(caller.identity, operations, own_keys, atomic=False, done=done, dry=dry))
 
     def _together(
-        self, exchange: Exchange, caller: Caller, key: str, judged: list[Outcome]
+        self, exchange: Exchange, caller: Caller, key: str, judged: list[Outcome], *, dry: bool
     ) -> None:
         """Give the ledger all or nothing."""
 
@@ -221,10 +245,9 @@ class Writes:
             exchange.refuse(culprit["code"], message, {"results": results}, fields=fields)
 
         def done(given: Sequence[Answer]) -> None:
-            for answer in given:
-                self._learn(caller, answer)
+            learned = self._learned(caller, given, dry=dry)
             finish(
-                [answers.result(caller, answer) for answer in given],
+                [answers.result(caller, answer) for answer in learned],
                 replayed=any(answer.replayed for answer in given),
             )
 
@@ -232,7 +255,7 @@ class Writes:
             outcome for outcome in judged if not isinstance(outcome, Refusal | ShapeError)
         ]
         if len(operations) == len(judged):
-            self._submit(Job(caller.identity, operations, (key,), atomic=True, done=done))
+            self._submit(Job(caller.identity, operations, (key,), atomic=True, done=done, dry=dry))
             return
         first = next(
             index
@@ -243,11 +266,19 @@ class Writes:
             [_beside(outcome, index, first) for index, outcome in enumerate(judged)], replayed=False
         )
 
-    def _learn(self, caller: Caller, answer: Answer) -> None:
-        """Remember a new hold's accounts, where this caller's rights will depend on them."""
-        body = answer.body
-        if caller.prefixes is not None and answer.code is Code.CREATED and "expires_at" in body:
-            self._parties.remember(body["id"], (body["account"], body["to"]))
+    def _learned(self, caller: Caller, given: Sequence[Answer], *, dry: bool) -> Sequence[Answer]:
+        """Remember new holds' accounts, where this caller's rights will depend on them.
+
+        What a dry run would have made is not remembered: another will get its id.
+        """
+        if dry:
+            return [answers.rehearsed(answer) for answer in given]
+        if caller.prefixes is not None:
+            for answer in given:
+                body = answer.body
+                if answer.code is Code.CREATED and "committed_amount" in body:
+                    self._parties.remember(body["id"], (body["account"], body["to"]))
+        return given
 
     def _count(self, results: Sequence[Mapping[str, Any]]) -> None:
         for one in results:
@@ -266,6 +297,14 @@ def idempotency_key(given: bytes | None) -> str:
             "send one Idempotency-Key header of 1 to 255 printable ASCII characters",
         )
     return given.decode("ascii")
+
+
+def dry_run(query: bytes) -> bool:
+    """Return whether the request is only to be rehearsed."""
+    given = parse_query(query, ("dry_run",)).get("dry_run", "false")
+    if given not in {"true", "false"}:
+        raise ShapeError("dry_run", "is not true or false")
+    return given == "true"
 
 
 def _judged(caller: Caller, outcome: Outcome, known: Known) -> Outcome:

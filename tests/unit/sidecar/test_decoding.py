@@ -128,7 +128,7 @@ def test_a_malformed_operation_harms_only_itself() -> None:
     body = b"""{"operations": [
         {"type": "consume", "account": "a", "amount": 1, "idempotency_key": "k"},
         {"type": "consume", "account": "a", "amount": 1.0},
-        {"type": "grant", "account": "a"},
+        {"type": "mint", "account": "a"},
         {"type": "transfer", "debit": "a", "credit": "b", "amount": 1, "metadata": {"a": 0.1}},
         {"account": "a", "amount": 1},
         7,
