@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,14 @@ from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.schema import SchemaError
-from shieldx.sidecar.api import MOST_IN_FLIGHT, Api, Probes
+from shieldx.sidecar.api import MOST_IN_FLIGHT, Api
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config, ConfigError, follow, load
 from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.metrics import ApiMetrics
 from shieldx.sidecar.parties import Parties
+from shieldx.sidecar.probes import Probes
+from shieldx.sidecar.program import StartError, listen, stop_signals, tell
 from shieldx.sidecar.reads import Reads
 from shieldx.sidecar.server import Server
 
@@ -62,10 +63,6 @@ class EmbeddedOptions:
     metrics_port: int | None = None
 
 
-class StartError(Exception):
-    """The program cannot start; the message says why and what to do."""
-
-
 def run(options: Options | EmbeddedOptions) -> int:
     """Serve until told to stop; 0 if everything was answered."""
     try:
@@ -78,7 +75,7 @@ def run(options: Options | EmbeddedOptions) -> int:
 
 
 async def _embedded(options: EmbeddedOptions) -> int:
-    stopped = _stop_signals()
+    stopped = stop_signals()
     async with EmbeddedPostgres(options.data) as server:
         process = Process(server.dsn, Config(ledger="embedded/ledger"), NoTokens())
         return await process.serve(
@@ -91,7 +88,7 @@ async def _embedded(options: EmbeddedOptions) -> int:
 
 
 async def _deployed(options: Options) -> int:
-    stopped = _stop_signals()
+    stopped = stop_signals()
     reviewer = ClusterReviewer()
     try:
         return await serve(options, reviewer, stopped)
@@ -181,10 +178,10 @@ class Process:
         """Serve until `stopped`, then end in order."""
         try:
             if metrics[1] is not None:
-                await self._listen(self.probe_server, metrics[0], metrics[1])
-            bound = await self._listen(self.server, host, port)
+                await listen(self.probe_server, metrics[0], metrics[1])
+            bound = await listen(self.server, host, port)
             if await self.start(stopped):
-                _tell(f"ShieldX ledger on http://{host}:{bound} {announce}".rstrip())
+                tell(f"ShieldX ledger on http://{host}:{bound} {announce}".rstrip())
                 await stopped.wait()
         finally:
             unanswered = await self.stop(drain_seconds)
@@ -222,22 +219,3 @@ class Process:
         await self.ledger.close()
         await self.probe_server.close(0)
         return unanswered
-
-    async def _listen(self, server: Server, host: str, port: int) -> int:
-        try:
-            return await server.listen(host, port)
-        except OSError as error:
-            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-
-
-def _stop_signals() -> asyncio.Event:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    return stopped
-
-
-def _tell(message: str) -> None:
-    sys.stdout.write(f"{message}\n")
-    sys.stdout.flush()
