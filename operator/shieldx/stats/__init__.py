@@ -2,6 +2,7 @@
 
 from shieldx.stats.dispersion import Counts, Dispersion
 from shieldx.stats.engine import DecisionEngine, Report, Verdict
+from shieldx.stats.histogram import HistogramSpec
 from shieldx.stats.metric import (
     RESTARTS,
     MetricReport,
@@ -9,16 +10,34 @@ from shieldx.stats.metric import (
     StateMismatchError,
     half_way_tolerance,
 )
+from shieldx.stats.pairs import PairedEngine, PairedReport
+from shieldx.stats.planning import (
+    Characteristics,
+    Rate,
+    operating_characteristics,
+    requests_to_decide,
+)
+from shieldx.stats.posterior import probability_of_more
+from shieldx.stats.sample_ratio import SampleRatio
 
 __all__ = [
     "RESTARTS",
+    "Characteristics",
     "Counts",
     "DecisionEngine",
     "Dispersion",
+    "HistogramSpec",
     "MetricReport",
     "MetricSpec",
+    "PairedEngine",
+    "PairedReport",
+    "Rate",
     "Report",
+    "SampleRatio",
     "StateMismatchError",
     "Verdict",
     "half_way_tolerance",
+    "operating_characteristics",
+    "probability_of_more",
+    "requests_to_decide",
 ]

@@ -7,6 +7,7 @@ evidence alone: the engine's condition on the recent past can only come on top.
 
 from collections.abc import Sequence
 from math import log
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from shieldx.stats.eprocess import (
 from shieldx.stats.metric import MetricSpec
 
 type Flags = NDArray[np.bool_]
+type Each = NDArray[Any] | float  # one for all runs, or one a run: shape `(runs,)`
 
 
 class Streams:
@@ -58,7 +60,7 @@ class Streams:
         weights = np.array([spec.weight for spec in specs])
         self._log_weights = np.log(weights / weights.sum())
 
-    def update(self, counts: Sequence[Sequence[Floats | float]], phi: Floats | float = 1.0) -> None:
+    def update(self, counts: Sequence[Sequence[Each]], phi: Each = 1.0) -> None:
         """Take in one bucket: per metric (n_a, x_a, n_b, x_b), each a number or `(runs,)`."""
         for metric, row in zip(self.metrics, counts, strict=True):
             n_a, x_a, n_b, x_b = (_column(each) for each in row)
@@ -141,5 +143,5 @@ class _Metric:
         return np.where(looser, of_absolute, of_relative)
 
 
-def _column(each: Floats | float) -> Floats:
+def _column(each: Each) -> Floats:
     return np.asarray(each, dtype=np.float64).reshape(-1, 1)

@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta, norm
 
-from shieldx.stats.posterior import Posterior, Strata
+from shieldx.stats.posterior import Posterior, Strata, probability_of_more
 
 type Four = tuple[float, float, float, float]
 
@@ -48,6 +48,23 @@ def test_one_stratum_agrees_with_the_exact_beta_posterior(counts: Four) -> None:
     exact = float(np.trapezoid(of_a.cdf(rates) * of_b.pdf(rates), rates))
 
     assert belief(counts).probability_above(1.0) == pytest.approx(exact, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger"),
+    [((100, 5), (80, 9)), ((10, 0), (10, 1)), ((1000, 990), (1000, 980)), ((3, 0), (100_000, 1))],
+)
+def test_of_one_bucket_the_belief_is_exact(
+    champion: tuple[float, float], challenger: tuple[float, float]
+) -> None:
+    (n_a, x_a), (n_b, x_b), p0 = champion, challenger, 0.01
+    of_a, of_b = beta(x_a + p0, n_a - x_a + 1 - p0), beta(x_b + p0, n_b - x_b + 1 - p0)
+    exact = quad(lambda u: of_b.sf(of_a.ppf(u)), 0.0, 1.0, limit=2000, epsabs=1e-12)[0]
+
+    more = probability_of_more(champion, challenger, p0)
+
+    assert more == pytest.approx(exact, abs=1e-9)
+    assert probability_of_more(challenger, champion, p0) == pytest.approx(1.0 - more, abs=1e-9)
 
 
 def test_an_arm_without_events_is_believed_within_reason() -> None:
