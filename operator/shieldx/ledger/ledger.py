@@ -3,6 +3,7 @@
 from typing import Self
 
 from shieldx.ledger.batcher import Batcher
+from shieldx.ledger.history import History
 from shieldx.ledger.postgres import connect
 from shieldx.ledger.reads import Reads
 from shieldx.ledger.schema import migrate
@@ -16,6 +17,7 @@ class Ledger:
         self._shard = shard
         self.batcher = Batcher(dsn, shard)
         self.reads = Reads(dsn, shard)
+        self.history = History(self.reads, shard)
 
     @classmethod
     def open(cls, dsn: str, shard: str) -> Self:

@@ -5,8 +5,6 @@ done from its moment on, though nobody has settled it yet: the rules say what se
 """
 
 import asyncio
-import base64
-import binascii
 import re
 from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
@@ -15,6 +13,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+from shieldx.ledger import cursors
 from shieldx.ledger.model import decide, merge
 from shieldx.ledger.operations import BREAKAGE, ISSUANCE, Settle
 from shieldx.ledger.postgres import (
@@ -54,10 +53,6 @@ def _queries() -> dict[str, str]:
 QUERIES: Final = _queries()
 
 
-class InvalidCursorError(ValueError):
-    """The cursor was not given out by this ledger."""
-
-
 class Reads:
     """Read-only queries over a few connections, opened when first used."""
 
@@ -76,54 +71,50 @@ class Reads:
     async def balances(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """Return the balances of those accounts that exist."""
         return {
-            row["id"]: {"account": row["id"], **_figures(row), "as_of": row["as_of"]}
-            for row in await self._accounts(ids)
+            row["id"]: {"account": row["id"], **figures(row), "as_of": row["as_of"]}
+            for row in await self.accounts(ids)
         }
 
     async def account(self, account: str) -> dict[str, Any] | None:
         """Return one account, or None."""
-        for row in await self._accounts([account]):
-            return {
-                "id": row["id"],
-                "state": row["state"],
-                "floor": row["floor"],
-                "available_below": row["alert"],
-                "metadata": _decode(row["metadata"]),
-                **_figures(row),
-            }
+        for row in await self.accounts([account]):
+            return account_of(row)
         return None
 
     async def grants(
         self, account: str, state: str | None, cursor: str | None, limit: int
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return an account's grants, newest first, and the cursor of the next page."""
-        (row,) = await self._fetch("accounts", [account])
-        settled = await self._settle(row["as_of"], [account]) if row["overdue"] else None
-        rows = await self._fetch("grants", account, _before(cursor), limit + 1, state, row["as_of"])
+        (row,) = await self.fetch("accounts", [account])
+        settled = await self.settled(row["as_of"], [account]) if row["overdue"] else None
+        rows = await self.fetch("grants", account, _before(cursor), limit + 1, state, row["as_of"])
         lots = settled.lots if settled else {}
         return [_grant(row, lots) for row in rows[:limit]], _next(rows, limit, "created")
 
-    async def _accounts(self, ids: Collection[str]) -> list[dict[str, Any]]:
+    async def accounts(self, ids: Collection[str]) -> list[dict[str, Any]]:
         """Return accounts as they are when what is due has been done."""
-        rows = await self._fetch("accounts", list(ids))
+        rows = await self.fetch("accounts", list(ids))
         overdue = [row["id"] for row in rows if row["overdue"]]
         if overdue:
-            settled = (await self._settle(rows[0]["as_of"], overdue)).accounts
+            settled = (await self.settled(rows[0]["as_of"], overdue)).accounts
             for row in rows:
                 if account := settled.get(row["id"]):
                     row |= {k: getattr(account, k) for k in ("balance", "held", "version")}
         return rows
 
-    async def _settle(self, now: int, accounts: list[str]) -> State:
-        """Ask the rules how accounts stand once they are settled; nothing is stored."""
+    async def settled(self, now: int, accounts: list[str], *, past: bool = False) -> State:
+        """Ask the rules how accounts stand once they are settled; nothing is stored.
+
+        Settled by `now`; else, unless it is of the `past`, no earlier than the chain's last entry.
+        """
         wanted = [*accounts, ISSUANCE, BREAKAGE]
-        (row,) = await self._fetch("settled", wanted, now)
+        (row,) = await self.fetch("settled", wanted, now)
         state = State(self._shard)
         learn(state, _decode(row["said"]))
         settle = Request(
             SYSTEM_CALLER, [Settle(account=a) for a in accounts], [None] * len(accounts)
         )
-        _, changes = decide(state, [settle], max(now, state.head.at))
+        _, changes = decide(state, [settle], now if past else max(now, state.head.at))
         merge(state, changes)
         return state
 
@@ -132,18 +123,18 @@ class Reads:
         number = _number(transfer, f"tx_{self._shard}_")
         if number is None:
             return None
-        for row in await self._fetch("transfer", number):
+        for row in await self.fetch("transfer", number):
             return self._transfer(row)
         return None
 
     async def transfers_by_reference(self, reference: str) -> list[dict[str, Any]]:
         """Return the transfer that carries this reference, if there is one."""
-        rows = await self._fetch("transfer_by_reference", reference)
+        rows = await self.fetch("transfer_by_reference", reference)
         return [self._transfer(row) for row in rows]
 
     async def hold(self, hold: str) -> dict[str, Any] | None:
         """Return one hold, or None."""
-        for row in await self._fetch("hold", hold):
+        for row in await self.fetch("hold", hold):
             return _hold(row)
         return None
 
@@ -151,7 +142,7 @@ class Reads:
         self, account: str, state: str | None, cursor: str | None, limit: int
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return an account's holds, newest first, and the cursor of the next page."""
-        rows = await self._fetch(
+        rows = await self.fetch(
             "holds",
             account,
             _before(cursor),
@@ -161,31 +152,45 @@ class Reads:
         return [_hold(row) for row in rows[:limit]], _next(rows, limit, "opened")
 
     async def entries(
-        self, account: str, cursor: str | None, limit: int
+        self,
+        account: str,
+        cursor: str | None,
+        limit: int,
+        *,
+        since: int | None = None,
+        until: int | None = None,
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Return an account's movements, newest first, and the cursor of the next page."""
-        rows = await self._fetch("entries", account, _before(cursor), limit + 1)
+        """Return an account's movements, newest first, and the cursor of the next page.
+
+        Only those from `since` on and before `until` where given, in microseconds since 1970.
+        """
+        above, below = 0, _before(cursor)
+        if since is not None or until is not None:
+            (span,) = await self.fetch("span", since, until)
+            above, below = span["above"], min(below, span["below"])
+        rows = await self.fetch("entries", account, below, limit + 1, above)
         return [self._entry(row, account) for row in rows[:limit]], _next(rows, limit, "seq")
 
     async def parties(self, name: str) -> tuple[str, ...]:
         """Return the accounts of a transfer or hold, or none where there is no such thing."""
         number = _number(name, f"tx_{self._shard}_")
         if number is not None:
-            rows = await self._fetch("parties_of_transfer", number)
+            rows = await self.fetch("parties_of_transfer", number)
         else:
-            rows = await self._fetch("parties_of_hold", name)
+            rows = await self.fetch("parties_of_hold", name)
         return tuple(rows[0]["parties"]) if rows else ()
 
     async def due_accounts(self, limit: int) -> list[str]:
         """Return accounts that time has changed and that nobody has settled yet."""
-        return [row["account"] for row in await self._fetch("due_accounts", limit)]
+        return [row["account"] for row in await self.fetch("due_accounts", limit)]
 
     async def status(self) -> dict[str, Any]:
         """Return how far the chain has got."""
-        (row,) = await self._fetch("status")
+        (row,) = await self.fetch("status")
         return dict(row)
 
-    async def _fetch(self, query: str, *arguments: object) -> list[dict[str, Any]]:
+    async def fetch(self, query: str, *arguments: object) -> list[dict[str, Any]]:
+        """Run one named query."""
         try:
             pool = await self._connected()
             return [dict(row) for row in await pool.fetch(QUERIES[query], *arguments)]
@@ -242,7 +247,20 @@ class Reads:
         }
 
 
-def _figures(row: Mapping[str, Any]) -> dict[str, int]:
+def account_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an account as the API shows it."""
+    return {
+        "id": row["id"],
+        "state": row["state"],
+        "floor": row["floor"],
+        "available_below": row["alert"],
+        "metadata": _decode(row["metadata"]),
+        **figures(row),
+    }
+
+
+def figures(row: Mapping[str, Any]) -> dict[str, int]:
+    """Return what a row says of an account."""
     return {
         "balance": row["balance"],
         "held": row["held"],
@@ -252,7 +270,7 @@ def _figures(row: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _side(row: Mapping[str, Any], side: str) -> dict[str, int]:
-    return _figures({k: row[f"{side}_{k}"] for k in ("balance", "held", "version")})
+    return figures({k: row[f"{side}_{k}"] for k in ("balance", "held", "version")})
 
 
 def _hold(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,18 +305,8 @@ def _number(name: str, prefix: str) -> int | None:
 
 def _before(cursor: str | None) -> int:
     """Return the number that a page lies below."""
-    if cursor is None:
-        return 2**63 - 1
-    try:
-        number = int(base64.urlsafe_b64decode(cursor.encode()).decode())
-    except (ValueError, binascii.Error) as problem:
-        raise InvalidCursorError("the cursor was not given out by this ledger") from problem
-    if not 0 < number < 2**63:
-        raise InvalidCursorError("the cursor was not given out by this ledger")
-    return number
+    return cursors.LAST if cursor is None else cursors.read_number(cursor)
 
 
 def _next(rows: Sequence[Mapping[str, Any]], limit: int, column: str) -> str | None:
-    if len(rows) <= limit:
-        return None
-    return base64.urlsafe_b64encode(str(rows[limit - 1][column]).encode()).decode()
+    return cursors.write(rows[limit - 1][column]) if len(rows) > limit else None

@@ -31,6 +31,7 @@ class Books:
     reversed: dict[int, int] = field(default_factory=dict)
     transfers: int = 0
     _purses: dict[str, list[tuple[int, float, int, str]]] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
     _made: list[Row] = field(default_factory=list)
     _position: int = 0
     _at: int = 0
@@ -47,6 +48,7 @@ class Books:
         `original` is the transfer that a reversal reverses, as it was told before.
         """
         self._made, self._position, self._at = [], position, at
+        self.touched = set()
         if code == "created" and original is not None:
             self._reverse(operation, original)
         elif code == "created":
@@ -111,6 +113,7 @@ class Books:
                 raise UntoldError(f"operation {unknown} is unknown to this program")
 
     def _open(self, operation: Row) -> None:
+        self.touched.add(operation["id"])
         self.accounts[operation["id"]] = {
             "balance": 0,
             "held": 0,
@@ -125,6 +128,7 @@ class Books:
     def _touched(self, name: str) -> Row:
         account = self.account(name)
         account["version"] += 1
+        self.touched.add(name)
         return account
 
     def _move(

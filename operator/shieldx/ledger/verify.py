@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 
 from shieldx.ledger.chain import GENESIS, link
+from shieldx.ledger.past import Past, PastError
 from shieldx.ledger.postgres import connect
 from shieldx.ledger.retelling import Books, Row, UntoldError
 from shieldx.ledger.seals import KeyRing, SealError
@@ -83,7 +84,7 @@ class _Verification:
             self._books = Books(head["shard"])
             await self._read_chain()
             await self._compare(head)
-        except (_MismatchError, UntoldError) as mismatch:
+        except (_MismatchError, PastError, UntoldError) as mismatch:
             problem = str(mismatch)
         books = self._books
         return Report(
@@ -98,6 +99,7 @@ class _Verification:
 
     async def _read_chain(self) -> None:
         stored = self._rows("select * from transfers order by seq")
+        past = Past(self._books, self._rows("select * from figures order by at, account, version"))
         async for entry in self._rows("select * from entries order by position"):
             self._link(entry)
             operation = _decode(entry["operation"])
@@ -114,6 +116,8 @@ class _Verification:
             for must in made:
                 _compare_transfer(entry, await anext(stored, None), must)
             self._compare_answer(entry, made)
+            await past.follow(entry["at"], made)
+        await past.finish()
         async for extra in stored:
             raise _MismatchError(f"transfer {extra['seq']}: no entry of the chain made it")
         if self._recorded and self._position < self._recorded.position:

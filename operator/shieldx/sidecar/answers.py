@@ -1,11 +1,10 @@
 """How an outcome of the ledger looks on the wire, alone and inside a batch."""
 
-import functools
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from shieldx.ledger.records import Answer, Code
+from shieldx.ledger.times import timed
 from shieldx.sidecar.auth import Caller
 from shieldx.sidecar.codes import status_of
 from shieldx.sidecar.decoding import ShapeError
@@ -16,23 +15,6 @@ REPLAYED: Final = b"idempotency-replayed: true\r\n"
 
 DRY: Final = "dry_"
 MADE: Final = ("id", "transfer")
-TIMES: Final = ("at", "effective_at", "expires_at", "as_of")
-
-
-@functools.lru_cache(maxsize=4096)
-def rfc3339(microseconds: int) -> str:
-    """Write a time of the ledger; the operations of one batch share it, so it is remembered."""
-    seconds, fraction = divmod(microseconds, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:06d}Z"
-
-
-def timed(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the times in a body as RFC 3339."""
-    shown = dict(body)
-    for name in TIMES:
-        if shown.get(name) is not None:
-            shown[name] = rfc3339(shown[name])
-    return shown
 
 
 def present(caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:

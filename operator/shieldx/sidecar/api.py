@@ -8,6 +8,7 @@ from shieldx.ledger.batcher import Job
 from shieldx.sidecar import openapi
 from shieldx.sidecar.auth import Authenticator, Caller
 from shieldx.sidecar.calls import CALLS
+from shieldx.sidecar.events import Feed
 from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.metrics import ApiMetrics
 from shieldx.sidecar.parties import Parties
@@ -28,6 +29,7 @@ class Api:
         *,
         submit: Callable[[Job], None],
         reads: Reads,
+        feed: Feed,
         parties: Parties,
         authenticator: Authenticator,
         probes: Probes,
@@ -35,6 +37,7 @@ class Api:
         most_in_flight: int = MOST_IN_FLIGHT,
     ) -> None:
         self.writes = Writes(submit, parties, metrics.refused)
+        self.feed = feed
         self._reads = reads
         self._authenticator = authenticator
         self._probes = probes

@@ -56,6 +56,15 @@ CALLS: Final = (
     ),
     Call(
         "GET",
+        "/v1/accounts",
+        "list_accounts",
+        "List accounts by the beginning of their ids",
+        wire.AccountPage,
+        scope=Scope.READ,
+        query=("prefix", "state", "cursor", "limit"),
+    ),
+    Call(
+        "GET",
         "/v1/accounts/{id}",
         "get_account",
         "Read an account",
@@ -77,10 +86,11 @@ CALLS: Final = (
         "GET",
         "/v1/accounts/{id}/balance",
         "get_balance",
-        "Read a balance; never used to authorise a debit",
+        "Read a balance, now or at a past moment; never used to authorise a debit",
         wire.BalanceAnswer,
         scope=Scope.READ,
         codes=("account_not_found",),
+        query=("at",),
     ),
     Call(
         "GET",
@@ -90,7 +100,7 @@ CALLS: Final = (
         wire.EntryPage,
         scope=Scope.READ,
         codes=("account_not_found",),
-        query=("cursor", "limit"),
+        query=("cursor", "limit", "from", "to"),
     ),
     Call(
         "POST",
@@ -261,6 +271,15 @@ CALLS: Final = (
         body=wire.Void,
         status=201,
         codes=HOLD_CODES,
+    ),
+    Call(
+        "GET",
+        "/v1/events",
+        "list_events",
+        "Read what happened, in order, and wait for what comes next",
+        wire.EventPage,
+        scope=Scope.READ,
+        query=("cursor", "limit", "wait", "include"),
     ),
     Call(
         "POST",

@@ -26,7 +26,9 @@ from shieldx.ledger.schema import SchemaError
 from shieldx.sidecar.api import MOST_IN_FLIGHT, Api
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config, ConfigError, follow, load
+from shieldx.sidecar.events import Feed
 from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.listing import Listing
 from shieldx.sidecar.metrics import ApiMetrics
 from shieldx.sidecar.parties import Parties
 from shieldx.sidecar.probes import Probes
@@ -131,6 +133,7 @@ class Process:
         self.ledger.batcher.on_batch = self.metrics.batch
         self.probes = Probes(self.unready, self.metrics)
         self._authenticator = authenticator
+        self._name = config.ledger
         self.api = self.make_api()
         self.api.writes.holds = config.holds
         self.server = Server(self._handle)
@@ -139,9 +142,12 @@ class Process:
 
     def make_api(self, most_in_flight: int = MOST_IN_FLIGHT) -> Api:
         """Build the API on this process's ledger."""
+        listing = Listing(self.ledger.history)
+        feed = Feed(self.ledger.history, self._name)
         return Api(
             submit=self.ledger.batcher.submit,
-            reads=Reads(self.ledger.reads),
+            reads=Reads(self.ledger.reads, {**listing.reads(), **feed.reads()}),
+            feed=feed,
             parties=Parties(self.ledger.reads.parties),
             authenticator=self._authenticator,
             probes=self.probes,
@@ -213,6 +219,7 @@ class Process:
     async def stop(self, drain_seconds: float = 0.0) -> int:
         """Answer everything accepted, end, and return how many got no answer all the same."""
         self.server.drain()
+        self.api.feed.close()
         if self._started:
             await asyncio.sleep(drain_seconds)
         unanswered = await self.server.close(ANSWER_SECONDS)

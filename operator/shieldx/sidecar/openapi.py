@@ -31,10 +31,35 @@ QUERY: Final[dict[str, dict[str, Any]]] = {
         "begin with `dry_`, and the key stays unused.",
         "schema": {"type": "boolean", "default": False},
     },
+    "prefix": {
+        "description": "How the ids begin.",
+        "schema": {"type": "string", "pattern": r"^([A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})?$"},
+    },
+    "at": {
+        "description": "A past moment: the figures right after the last change up to it.",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+    "from": {
+        "description": "Movements from this time on only.",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+    "to": {
+        "description": "Movements before this time only.",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+    "wait": {
+        "description": "Seconds to wait for an event if there is none.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 30, "default": 0},
+    },
+    "include": {
+        "description": "Refusals as well: their types end in the code instead of `created`.",
+        "schema": {"type": "string", "enum": ["refusals"]},
+    },
 }
 STATES: Final[dict[str, dict[str, Any]]] = {
     name: {"description": "In this state only.", "schema": {"type": "string", "enum": states}}
     for name, states in {
+        "list_accounts": ["open", "frozen", "closed"],
         "list_holds": ["held", "committed", "voided", "expired"],
         "list_grants": ["pending", "active", "exhausted", "expired", "voided"],
     }.items()

@@ -3,6 +3,7 @@
 from typing import Final
 from urllib.parse import parse_qsl
 
+from shieldx.ledger.times import parse_rfc3339
 from shieldx.sidecar.decoding import ShapeError
 
 DEFAULT_LIMIT: Final = 100
@@ -37,3 +38,13 @@ def limit_of(query: dict[str, str]) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_LIMIT:
         raise ShapeError("limit", f"is not a number from 1 to {MAX_LIMIT}")
     return int(text)
+
+
+def moment(query: dict[str, str], name: str) -> int | None:
+    """Return a time of the query in microseconds since 1970, or None."""
+    if name not in query:
+        return None
+    try:
+        return parse_rfc3339(query[name])
+    except ValueError as problem:
+        raise ShapeError(name, str(problem)) from problem

@@ -5,14 +5,15 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
+from shieldx.ledger.cursors import InvalidCursorError
 from shieldx.ledger.postgres import ShardUnavailableError
-from shieldx.ledger.reads import InvalidCursorError
+from shieldx.ledger.times import timed
 from shieldx.sidecar import answers
 from shieldx.sidecar.auth import Caller
 from shieldx.sidecar.coalesce import Coalescer
 from shieldx.sidecar.decoding import ShapeError
 from shieldx.sidecar.exchange import Exchange, encode
-from shieldx.sidecar.query import limit_of, parse_query
+from shieldx.sidecar.query import limit_of, moment, parse_query
 from shieldx.sidecar.rights import (
     Refusal,
     hidden_account,
@@ -29,6 +30,7 @@ GRANT_STATES: Final = ("pending", "active", "exhausted", "expired", "voided")
 
 type Body = Mapping[str, Any]
 type Page = tuple[list[dict[str, Any]], str | None]
+type Read = Callable[[Caller, str, dict[str, str]], Awaitable[Body]]
 
 
 class Source(Protocol):
@@ -45,17 +47,26 @@ class Source(Protocol):
     async def grants(
         self, account: str, state: str | None, cursor: str | None, limit: int
     ) -> Page: ...
-    async def entries(self, account: str, cursor: str | None, limit: int) -> Page: ...
+    async def entries(
+        self,
+        account: str,
+        cursor: str | None,
+        limit: int,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> Page: ...
 
 
 class Reads:
     """Answers what is asked about accounts, transfers and holds."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, others: Mapping[str, Read] | None = None) -> None:
         self._source = source
         self._balances = Coalescer(source.balances)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._calls: dict[str, Callable[[Caller, str, dict[str, str]], Awaitable[Body]]] = {
+        self._calls: dict[str, Read] = {
+            **(others or {}),
             "get_account": self._account,
             "list_entries": self._entries,
             "get_transfer": self._transfer,
@@ -76,7 +87,7 @@ class Reads:
         except ShapeError as error:
             answers.refuse_shape(exchange, error)
             return
-        if call.name == "get_balance":
+        if call.name == "get_balance" and "at" not in query:
             self._balance(exchange, caller, match.id)
             return
         task = asyncio.create_task(self._answer(exchange, caller, match, query))
@@ -103,8 +114,8 @@ class Reads:
     ) -> None:
         try:
             body = await self._calls[match.call.name](caller, match.id, query)
-        except _NotFoundError as missing:
-            answers.refuse_by(exchange, missing.refusal)
+        except RefusedReadError as refused:
+            answers.refuse_by(exchange, refused.refusal)
         except ShapeError as error:
             answers.refuse_shape(exchange, error)
         except Exception as error:  # noqa: BLE001 — told apart, logged and answered there.
@@ -115,17 +126,19 @@ class Reads:
     async def _account(self, caller: Caller, account: str, _: dict[str, str]) -> Body:
         found = await self._source.account(account) if caller.sees(account) else None
         if found is None:
-            raise _NotFoundError(hidden_account(account))
+            raise RefusedReadError(hidden_account(account))
         return found
 
     async def _entries(self, caller: Caller, account: str, query: dict[str, str]) -> Body:
         await self._account(caller, account, {})
-        return _page(await self._source.entries(account, query.get("cursor"), limit_of(query)))
+        since, until = moment(query, "from"), moment(query, "to")
+        cursor, limit = query.get("cursor"), limit_of(query)
+        return page(await self._source.entries(account, cursor, limit, since=since, until=until))
 
     async def _transfer(self, caller: Caller, transfer: str, _: dict[str, str]) -> Body:
         found = await self._source.transfer(transfer)
         if found is None or not caller.sees_any((found["debit"], found["credit"])):
-            raise _NotFoundError(hidden_transfer(transfer))
+            raise RefusedReadError(hidden_transfer(transfer))
         return answers.present(caller, found)
 
     async def _find_transfer(self, caller: Caller, _: str, query: dict[str, str]) -> Body:
@@ -138,7 +151,7 @@ class Reads:
     async def _hold(self, caller: Caller, hold: str, _: dict[str, str]) -> Body:
         found = await self._source.hold(hold)
         if found is None or not caller.sees_any((found["account"], found["to"])):
-            raise _NotFoundError(hidden_hold(hold))
+            raise RefusedReadError(hidden_hold(hold))
         return answers.present(caller, found)
 
     async def _holds(self, caller: Caller, _: str, query: dict[str, str]) -> Body:
@@ -147,16 +160,18 @@ class Reads:
             raise ShapeError("account", "say whose holds: ?account=…")
         _must_be_one_of(HOLD_STATES, state)
         await self._account(caller, account, {})
-        return _page(await self._source.holds(account, state, query.get("cursor"), limit_of(query)))
+        return page(await self._source.holds(account, state, query.get("cursor"), limit_of(query)))
 
     async def _grants(self, caller: Caller, account: str, query: dict[str, str]) -> Body:
         state, cursor = query.get("state"), query.get("cursor")
         _must_be_one_of(GRANT_STATES, state)
         await self._account(caller, account, {})
-        return _page(await self._source.grants(account, state, cursor, limit_of(query)))
+        return page(await self._source.grants(account, state, cursor, limit_of(query)))
 
 
-class _NotFoundError(Exception):
+class RefusedReadError(Exception):
+    """The read is refused for a reason that its answer tells."""
+
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
@@ -167,9 +182,10 @@ def _must_be_one_of(states: tuple[str, ...], state: str | None) -> None:
         raise ShapeError("state", f"is not one of {', '.join(states)}")
 
 
-def _page(page: Page) -> Body:
-    items, following = page
-    return {"items": [answers.timed(item) for item in items], "next": following}
+def page(found: Page) -> Body:
+    """Return a page as the API shows it."""
+    items, following = found
+    return {"items": [timed(item) for item in items], "next": following}
 
 
 def _fail(exchange: Exchange, error: Exception) -> None:

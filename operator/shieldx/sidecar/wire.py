@@ -396,6 +396,40 @@ class EntryPage(msgspec.Struct):
     next: str | None
 
 
+class AccountPage(msgspec.Struct):
+    """A page of accounts by id; ask again with `cursor=<next>` until it is null."""
+
+    items: list[AccountAnswer]
+    next: str | None
+
+
+class EventData(msgspec.Struct):
+    """What was asked in normal form, and what was answered."""
+
+    operation: dict[str, Any]
+    answer: dict[str, Any]
+
+
+class Event(msgspec.Struct):
+    """A CloudEvent 1.0; `id` is the same however often it is told."""
+
+    specversion: Literal["1.0"]
+    id: str
+    source: str
+    type: str
+    time: str
+    datacontenttype: Literal["application/json"]
+    data: EventData
+    subject: str | UnsetType = UNSET
+
+
+class EventPage(msgspec.Struct):
+    """Events in their order; `next` is where to go on, now or later: it never ends."""
+
+    items: list[Event]
+    next: str
+
+
 class TransferPage(msgspec.Struct):
     """The transfers of a reference."""
 

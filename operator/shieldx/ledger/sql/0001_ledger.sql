@@ -469,11 +469,86 @@ begin
         where u.before = 0;
     end if;
 
+    -- Only where some entry made no transfer can an account have changed otherwise.
+    if cardinality(_t_seq) < cardinality(_e_position) then
+        insert into figures (account, at, version, balance, held)
+        select u.id, _at, u.version, u.balance, u.held
+        from unnest(_a_id, _a_before, _a_version, _a_balance, _a_held) as u (id, before, version, balance, held)
+        where u.version > u.before and not exists (
+            select from unnest(_t_debit || _t_credit, _t_debit_version || _t_credit_version) as t (id, version)
+            where t.id = u.id and t.version = u.version
+        );
+    end if;
+
     insert into entries (position, at, caller, key, operation, code, answer, hash, receipt)
     select u.position, _at, u.caller, u.key, u.operation, u.code, u.answer, u.hash, u.receipt
     from unnest(_e_position, _e_caller, _e_key, _e_operation, _e_code, _e_answer, _e_hash, _e_receipt)
         as u (position, caller, key, operation, code, answer, hash, receipt);
 
     update head set position = _position, seq = _seq, hash = _hash, at = _at where id = 0;
+end;
+$$;
+
+-- What an account had after a batch that changed it last otherwise than by a transfer (opened, held, released,
+-- frozen): together with the transfers this is the history of its figures, at the end of every batch.
+create table figures (
+    account text not null collate "C",
+    at bigint not null,
+    version bigint not null check (version > 0),
+    balance bigint not null,
+    held bigint not null check (held >= 0),
+    -- The one index: it finds the last row up to a time.
+    primary key (account, at, version)
+);
+insert into figures (account, at, version, balance, held)
+select
+    a.id as account,
+    0 as at,
+    a.version,
+    a.balance,
+    a.held
+from accounts as a;
+
+-- The last transfer up to a time, by halving: along gapless numbers times never fall, so no index of times is kept.
+create function last_transfer(_until bigint) returns bigint
+language plpgsql stable strict
+as $$
+declare
+    _low bigint;
+    _high bigint;
+    _middle bigint;
+begin
+    select coalesce(min(t.seq) - 1, 0), coalesce(max(t.seq), 0) into _low, _high from transfers as t;
+    while _low < _high loop
+        _middle := (_low + _high + 1) / 2;
+        if (select t.at from transfers as t where t.seq = _middle) <= _until then
+            _low := _middle;
+        else
+            _high := _middle - 1;
+        end if;
+    end loop;
+    return _low;
+end;
+$$;
+
+-- The last entry up to a time, likewise.
+create function last_entry(_until bigint) returns bigint
+language plpgsql stable strict
+as $$
+declare
+    _low bigint;
+    _high bigint;
+    _middle bigint;
+begin
+    select coalesce(min(e.position) - 1, 0), coalesce(max(e.position), 0) into _low, _high from entries as e;
+    while _low < _high loop
+        _middle := (_low + _high + 1) / 2;
+        if (select e.at from entries as e where e.position = _middle) <= _until then
+            _low := _middle;
+        else
+            _high := _middle - 1;
+        end if;
+    end loop;
+    return _low;
 end;
 $$;

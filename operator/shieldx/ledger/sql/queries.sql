@@ -71,18 +71,18 @@ inner join entries as e on t.position = e.position
 where t.reference = $1;
 
 -- name: entries
--- Movements of an account below a number, newest first: one page of each side, then the newest of both.
+-- Movements of an account between two numbers, newest first: one page of each side, then the newest of both.
 select t.*
 from (
     (
         select d.* from transfers as d
-        where d.debit = $1 and d.seq < $2
+        where d.debit = $1 and d.seq < $2 and d.seq > $4
         order by d.seq desc limit $3
     )
     union all
     (
         select c.* from transfers as c
-        where c.credit = $1 and c.seq < $2
+        where c.credit = $1 and c.seq < $2 and c.seq > $4
         order by c.seq desc limit $3
     )
 ) as t
@@ -167,3 +167,124 @@ select
     ) as open_holds,
     (select max(m.number) from migrations as m) as schema_version
 from head as h;
+
+-- name: span
+-- The numbers between which the transfers from one time on ($1) and before another ($2) lie.
+select
+    coalesce(last_transfer($1::bigint - 1), 0) as above,
+    coalesce(last_transfer($2::bigint - 1) + 1, 9223372036854775807) as below;
+
+-- name: balance_at
+-- What an account had right after its last change up to a time ($2), and when it changed next.
+select
+    m.version,
+    m.balance,
+    m.held,
+    least(
+        (
+            select min(f.at) from figures as f
+            where f.account = $1 and f.at > $2
+        ),
+        (
+            select d.at from transfers as d
+            where d.debit = $1 and d.seq > (select last_transfer($2::bigint))
+            order by d.seq limit 1
+        ),
+        (
+            select c.at from transfers as c
+            where c.credit = $1 and c.seq > (select last_transfer($2::bigint))
+            order by c.seq limit 1
+        )
+    ) as next_at
+from (
+    (
+        select
+            f.version,
+            f.balance,
+            f.held
+        from figures as f
+        where f.account = $1 and f.at <= $2
+        order by f.at desc, f.version desc limit 1
+    )
+    union all
+    (
+        select
+            d.debit_version as version,
+            d.debit_balance as balance,
+            d.debit_held as held
+        from transfers as d
+        where d.debit = $1 and d.seq <= (select last_transfer($2::bigint))
+        order by d.seq desc limit 1
+    )
+    union all
+    (
+        select
+            c.credit_version as version,
+            c.credit_balance as balance,
+            c.credit_held as held
+        from transfers as c
+        where c.credit = $1 and c.seq <= (select last_transfer($2::bigint))
+        order by c.seq desc limit 1
+    )
+) as m
+order by m.version desc
+limit 1;
+
+-- name: done_by_time
+-- What time did at a moment ($2), in order, and when each became due for an account ($1).
+select
+    e.operation,
+    e.answer,
+    case e.kind
+        when 'activate' then g.effective_at
+        when 'expire_grant' then g.expires_at
+        else h.expires_at
+    end as due
+from (
+    select
+        n.position,
+        n.answer,
+        n.operation,
+        convert_from(n.operation, 'UTF8')::jsonb ->> 'type' as kind,
+        convert_from(n.operation, 'UTF8')::jsonb ->> 'grant' as grant_id,
+        convert_from(n.operation, 'UTF8')::jsonb ->> 'hold' as hold_id
+    from entries as n
+    where n.position > last_entry($2::bigint - 1) and n.position <= last_entry($2::bigint) and n.caller = 'system'
+) as e
+left join grants as g on e.grant_id = g.id and g.account = $1
+left join holds as h on e.hold_id = h.id and h.account = $1
+where e.kind in ('activate', 'expire_grant', 'expire') and (g.id is not null or h.id is not null)
+order by e.position;
+
+-- name: list_accounts
+-- Accounts whose ids begin with one of some prefixes, after an id, in their order, of one state if asked.
+select a.id
+from unnest($1::text[]) as p (prefix)
+cross join
+    lateral (
+        select f.id from accounts as f
+        -- No id holds chr(127), and every character of an id is below it.
+        where
+            f.id >= p.prefix and f.id < p.prefix || chr(127) and f.id > $2
+            and ($3::text is null or f.state = $3)
+        order by f.id
+        limit $4
+    ) as a
+order by a.id
+limit $4;
+
+-- name: events
+-- Entries after a position, in order: of the chain, which is the outbox.
+select
+    e.position,
+    e.at,
+    e.operation,
+    e.code,
+    e.answer
+from entries as e
+where e.position > $1
+order by e.position
+limit $2;
+
+-- name: position
+select h.position from head as h;
