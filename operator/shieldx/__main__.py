@@ -66,6 +66,9 @@ def sidecar(
     drain_seconds: Annotated[
         float, typer.Option(help="How long to serve on after SIGTERM while not ready.")
     ] = 5.0,
+    redis_url_file: Annotated[
+        Path | None, typer.Option(help="File with the redis:// address of shared rate limits.")
+    ] = None,
 ) -> None:
     """Serve the ledger API: for a ledger of the cluster, or --embedded on a laptop."""
     if embedded and (data is None or dsn_file is not None or config is not None):
@@ -89,6 +92,7 @@ def sidecar(
                     port=port,
                     metrics_port=metrics_port,
                     drain_seconds=drain_seconds,
+                    redis_url_file=redis_url_file,
                 )
             )
         )

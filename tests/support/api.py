@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -143,13 +144,18 @@ class Service:
     """An API process of this test, on a real port and a real database."""
 
     def __init__(
-        self, dsn: str, *, config: Config | None = None, limits: Limits | None = None
+        self,
+        dsn: str,
+        *,
+        config: Config | None = None,
+        limits: Limits | None = None,
+        redis_url_file: Path | None = None,
     ) -> None:
         self.reviewer = Reviewer()
         self.config = config or Config(ledger="test/credits")
         self.accounts = ServiceAccounts(TokenCache(self.reviewer), self.config.policy())
         authenticator: Authenticator = self.accounts if config else NoTokens()
-        self.process = Process(dsn, self.config, authenticator)
+        self.process = Process(dsn, self.config, authenticator, redis_url_file)
         if limits is not None:
             self.process.server = Server(self.process.server.handle, limits)
         self.port = 0

@@ -15,10 +15,12 @@ from shieldx.sidecar.parties import Parties
 from shieldx.sidecar.probes import Probes, refuse_method, refuse_path
 from shieldx.sidecar.reads import Reads
 from shieldx.sidecar.router import Match, Router
+from shieldx.sidecar.throttle import Throttle
 from shieldx.sidecar.writes import Writes
 
 # More than this is not answered in time anyway; saying so at once keeps memory bounded.
 MOST_IN_FLIGHT: Final = 20_000
+ACCOUNTS: Final = "/v1/accounts/"
 
 
 class Api:
@@ -32,14 +34,16 @@ class Api:
         feed: Feed,
         parties: Parties,
         authenticator: Authenticator,
+        throttle: Throttle,
         probes: Probes,
         metrics: ApiMetrics,
         most_in_flight: int = MOST_IN_FLIGHT,
     ) -> None:
-        self.writes = Writes(submit, parties, metrics.refused)
+        self.writes = Writes(submit, parties, throttle, metrics.refused)
         self.feed = feed
         self._reads = reads
         self._authenticator = authenticator
+        self._throttle = throttle
         self._probes = probes
         self._metrics = metrics
         self._router = Router(CALLS)
@@ -71,7 +75,12 @@ class Api:
     def _admitted(self, exchange: Exchange, caller: Caller) -> None:
         match = cast("Match", exchange.match)
         if not match.call.writes:
-            self._reads.serve(exchange, caller, match)
+            self._throttle.admit(
+                exchange,
+                caller,
+                lambda _: self._reads.serve(exchange, caller, match),
+                accounts=(match.id,) if match.call.path.startswith(ACCOUNTS) else (),
+            )
         elif match.call.name == "batch":
             self.writes.batch(exchange, caller, match)
         else:

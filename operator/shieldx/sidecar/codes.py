@@ -75,6 +75,7 @@ CODES: Final[dict[str, Outcome]] = {
     "request_timeout": _passes(408, "The request took too long to arrive."),
     "body_too_large": _passes(413, "Body above 1 MiB (a batch: 8 MiB)."),
     "too_many_operations": _passes(413, "A batch of more than 1,000 operations."),
+    "rate_limited": _again(429, "Too often; facts: limit, requests_per_second, burst."),
     "header_too_large": _passes(431, "Header above 16 KiB."),
     "internal_error": _passes(500, "Our fault; the log says more."),
     "overloaded": _again(503, "Shed before any work."),

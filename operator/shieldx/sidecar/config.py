@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import msgspec
 
 from shieldx.sidecar.auth import Caller, Policy
+from shieldx.sidecar.buckets import Rate
 from shieldx.sidecar.scopes import Scope
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,26 @@ class Holds(_Strict, frozen=True):
     max_timeout_seconds: Seconds = 86400
 
 
+class Burst(_Strict, frozen=True):
+    """So many requests a second, and so many at once."""
+
+    requests_per_second: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class RateLimit(_Strict, frozen=True):
+    """What a caller, and an account, may ask for; no limit where nothing is said."""
+
+    per_client: Burst | None = None
+    per_account: Burst | None = None
+
+    def client_rate(self) -> Rate | None:
+        return _rate(self.per_client)
+
+    def account_rate(self) -> Rate | None:
+        return _rate(self.per_account)
+
+
 class ServiceAccount(_Strict, frozen=True):
     """One caller: its scopes, and the account prefixes it is limited to (none: all accounts)."""
 
@@ -67,6 +88,7 @@ class Config(_Strict, frozen=True):
     asset: Asset = msgspec.field(default_factory=lambda: Asset(code="CREDIT"))
     holds: Holds = Holds()
     auth: Auth = Auth()
+    rate_limit: RateLimit = RateLimit()
 
     def policy(self) -> Policy:
         """Index the callers by namespace and name."""
@@ -78,6 +100,10 @@ class Config(_Strict, frozen=True):
             )
             for entry in self.auth.service_accounts
         }
+
+
+def _rate(burst: Burst | None) -> Rate | None:
+    return None if burst is None else Rate(float(burst.requests_per_second), burst.burst)
 
 
 def parse(text: bytes) -> Config:

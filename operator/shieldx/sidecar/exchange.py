@@ -15,7 +15,7 @@ from shieldx.sidecar.codes import may_retry, status_of
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
-RETRY_AFTER: Final = b"retry-after: 1\r\n"
+RETRY_AFTER: Final = b"retry-after: %d\r\n"
 
 # Sorted, so that a stored answer that is replayed has the very bytes of the first one.
 encode: Final = msgspec.json.Encoder(order="deterministic").encode
@@ -92,11 +92,12 @@ class Exchange:
         facts: Mapping[str, object] | None = None,
         *,
         fields: bytes = b"",
+        retry_after: int = 1,
     ) -> None:
         """Answer with a problem (RFC 9457) of the code's status: whose fault, and what to do."""
         status = status_of(code)
         if may_retry(code):
-            fields += RETRY_AFTER
+            fields += RETRY_AFTER % retry_after
         self.code = code
         payload = encode(
             {
@@ -125,4 +126,6 @@ def _status_line(status: int) -> bytes:
     )
 
 
-_HEADS: Final = {status: _status_line(status) for status in (200, 201, 400, 402, 404, 409, 503)}
+_HEADS: Final = {
+    status: _status_line(status) for status in (200, 201, 400, 402, 404, 409, 429, 503)
+}

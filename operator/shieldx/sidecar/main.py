@@ -28,6 +28,7 @@ from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config, ConfigError, follow, load
 from shieldx.sidecar.events import Feed
 from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.guards import Guards
 from shieldx.sidecar.listing import Listing
 from shieldx.sidecar.metrics import ApiMetrics
 from shieldx.sidecar.parties import Parties
@@ -54,6 +55,7 @@ class Options:
     port: int = 5004
     metrics_port: int | None = None
     drain_seconds: float = 5.0
+    redis_url_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,12 @@ async def serve(options: Options, reviewer: TokenReviewer, stopped: asyncio.Even
     """Serve one ledger shard until `stopped`, following its mounted configuration."""
     config, text = load(options.config)
     accounts = ServiceAccounts(TokenCache(reviewer), config.policy())
-    process = Process(read_dsn(options.dsn_file), config, accounts)
+    process = Process(read_dsn(options.dsn_file), config, accounts, options.redis_url_file)
 
     def changed(new: Config) -> None:
         accounts.policy = new.policy()
         process.api.writes.holds = new.holds
+        process.guards.follow(new)
 
     following = asyncio.create_task(follow(options.config, text, changed))
     try:
@@ -124,14 +127,21 @@ async def serve(options: Options, reviewer: TokenReviewer, stopped: asyncio.Even
 class Process:
     """One API server and its ledger, wired together."""
 
-    def __init__(self, dsn: str, config: Config, authenticator: Authenticator) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        config: Config,
+        authenticator: Authenticator,
+        redis_url_file: Path | None = None,
+    ) -> None:
         self.ledger = Ledger.open(dsn, config.shard)
+        self.guards = Guards(config, redis_url_file)
         self.metrics = ApiMetrics(
             queue_length=lambda: self.ledger.batcher.queued,
             connections=lambda: len(self.server.connections),
         )
         self.ledger.batcher.on_batch = self.metrics.batch
-        self.probes = Probes(self.unready, self.metrics)
+        self.probes = Probes(self.unready, self.metrics, self.guards)
         self._authenticator = authenticator
         self._name = config.ledger
         self.api = self.make_api()
@@ -150,6 +160,7 @@ class Process:
             feed=feed,
             parties=Parties(self.ledger.reads.parties),
             authenticator=self._authenticator,
+            throttle=self.guards.throttle,
             probes=self.probes,
             metrics=self.metrics,
             most_in_flight=most_in_flight,
@@ -224,5 +235,6 @@ class Process:
             await asyncio.sleep(drain_seconds)
         unanswered = await self.server.close(ANSWER_SECONDS)
         await self.ledger.close()
+        await self.guards.close()
         await self.probe_server.close(0)
         return unanswered

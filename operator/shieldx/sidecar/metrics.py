@@ -112,10 +112,11 @@ class ApiMetrics(Collector):
         )
 
 
-def exposition(collector: Collector) -> Callable[[], bytes]:
-    """Return a function that renders this collector and the process's own metrics."""
+def exposition(*collectors: Collector) -> Callable[[], bytes]:
+    """Return a function that renders these collectors and the process's own metrics."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
+    for collector in collectors:
+        registry.register(collector)
     ProcessCollector(registry=registry)
     return lambda: generate_latest(registry)
 

@@ -64,9 +64,9 @@ STATES: Final[dict[str, dict[str, Any]]] = {
         "list_grants": ["pending", "active", "exhausted", "expired", "voided"],
     }.items()
 }
-ALWAYS: Final = ("unauthenticated", "unknown_caller", "missing_scope", "invalid_…")
-WRITES: Final = ("idempotency_key_reused", "overloaded", "outcome_unknown")
-UNAVAILABLE: Final = ("shard_unavailable", "authentication_unavailable")
+ALWAYS: Final = ("unauthenticated", "unknown_caller", "missing_scope", "rate_limited", "invalid_…")
+WRITES: Final = ("idempotency_key_reused", "outcome_unknown")
+UNAVAILABLE: Final = ("overloaded", "shard_unavailable", "authentication_unavailable")
 
 
 def document() -> bytes:

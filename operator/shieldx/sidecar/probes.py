@@ -11,9 +11,9 @@ from shieldx.sidecar.metrics import CONTENT_TYPE, exposition
 class Probes:
     """What is answered to anybody: is the process alive, ready, and what does it count."""
 
-    def __init__(self, unready: Callable[[], str | None], metrics: Collector) -> None:
+    def __init__(self, unready: Callable[[], str | None], *metrics: Collector) -> None:
         self._unready = unready
-        self._exposition = exposition(metrics)
+        self._exposition = exposition(*metrics)
         self._served: dict[bytes, Callable[[Exchange], None]] = {
             b"/health": self._health,
             b"/ready": self._ready,

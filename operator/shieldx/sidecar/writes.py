@@ -23,6 +23,7 @@ from shieldx.sidecar.parties import Known, Parties
 from shieldx.sidecar.query import parse_query
 from shieldx.sidecar.rights import Refusal, judge, missing_scope, parties_wanted
 from shieldx.sidecar.router import Match
+from shieldx.sidecar.throttle import Refused, Throttle, account_of
 
 KEY: Final = re.compile(rb"[\x20-\x7e]{1,255}")
 
@@ -56,11 +57,16 @@ class Writes:
     """Turns requests into jobs of the batcher, and the batcher's answers into responses."""
 
     def __init__(
-        self, submit: Callable[[Job], None], parties: Parties, refused: Callable[[str], None]
+        self,
+        submit: Callable[[Job], None],
+        parties: Parties,
+        throttle: Throttle,
+        refused: Callable[[str], None],
     ) -> None:
         self.holds = Holds()
         self._submit = submit
         self._parties = parties
+        self._throttle = throttle
         self._refused = refused
 
     def single(self, exchange: Exchange, caller: Caller, match: Match) -> None:
@@ -76,14 +82,19 @@ class Writes:
             answers.refuse_shape(exchange, error)
             return
         request = _Single(exchange, caller, call.status, key, operation, dry)
-        wanted = parties_wanted(caller, operation)
+        self._throttle.admit(
+            exchange, caller, lambda _: self._admitted(request), accounts=(account_of(operation),)
+        )
+
+    def _admitted(self, request: "_Single") -> None:
+        wanted = parties_wanted(request.caller, request.operation)
         if wanted is None:
             self._perform(request, ())
             return
 
         def found(known: Known, error: Exception | None) -> None:
             if error is not None:
-                _unavailable(exchange)
+                _unavailable(request.exchange)
             else:
                 self._perform(request, known.get(wanted, ()))
 
@@ -103,23 +114,35 @@ class Writes:
             exchange.refuse("too_many_operations", message, {"limit": wire.MAX_OPERATIONS})
             return
 
-        def found(known: Known, error: Exception | None) -> None:
-            if error is not None:
-                _unavailable(exchange)
-                return
-            judged = [_judged(caller, outcome, known) for outcome in outcomes]
-            if atomic:
-                self._together(exchange, caller, key, judged, dry=dry)
-            else:
-                self._singly(exchange, caller, keys, judged, dry=dry)
+        def admitted(refused: Refused) -> None:
+            within = [_within(refused, outcome) for outcome in outcomes]
+            wanted = [
+                identity
+                for outcome in within
+                if not isinstance(outcome, Refusal | ShapeError)
+                and (identity := parties_wanted(caller, outcome)) is not None
+            ]
 
-        wanted = [
-            identity
-            for outcome in outcomes
-            if not isinstance(outcome, Refusal | ShapeError)
-            and (identity := parties_wanted(caller, outcome)) is not None
-        ]
-        self._parties.find(wanted, found)
+            def found(known: Known, error: Exception | None) -> None:
+                if error is not None:
+                    _unavailable(exchange)
+                    return
+                judged = [_judged(caller, outcome, known) for outcome in within]
+                if atomic:
+                    self._together(exchange, caller, key, judged, dry=dry)
+                else:
+                    self._singly(exchange, caller, keys, judged, dry=dry)
+
+            self._parties.find(wanted, found)
+
+        self._throttle.admit(
+            exchange,
+            caller,
+            admitted,
+            cost=len(outcomes),
+            accounts=map(_account_of, outcomes),
+            together=atomic,
+        )
 
     def _operation(  # noqa: C901, PLR0911, PLR0912 — one a call
         self, match: Match, body: bytes
@@ -313,6 +336,16 @@ def _judged(caller: Caller, outcome: Outcome, known: Known) -> Outcome:
     wanted = parties_wanted(caller, outcome)
     parties = known.get(wanted, ()) if wanted is not None else ()
     return judge(caller, outcome, parties) or outcome
+
+
+def _account_of(outcome: Outcome) -> str | None:
+    return None if isinstance(outcome, Refusal | ShapeError) else account_of(outcome)
+
+
+def _within(refused: Refused, outcome: Outcome) -> Outcome:
+    """Return an operation's refusal if its account has been asked too often."""
+    account = _account_of(outcome)
+    return outcome if account is None else refused.get(account, outcome)
 
 
 def _beside(outcome: Outcome, index: int, culprit: int) -> dict[str, Any]:

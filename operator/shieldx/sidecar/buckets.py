@@ -1,0 +1,85 @@
+"""Token buckets: what may be spent now, and when more may be.
+
+A bucket holds up to `burst` tokens and gains so many a second. Pure: the clock is given. The same
+rules stand in `lua/buckets.lua` for buckets that processes share; a test holds the two together.
+
+A claim above the burst is not refused for ever: a full bucket grants it and goes into debt, which
+later claims wait for. So the rate holds in the long run, whatever the size of a batch.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+CAPACITY: Final = 50_000
+
+
+class Rate(NamedTuple):
+    """What a bucket gains a second, and what it holds."""
+
+    per_second: float
+    burst: int
+
+
+class Claim(NamedTuple):
+    """So many tokens of one bucket."""
+
+    bucket: str
+    cost: int
+    rate: Rate
+
+
+class Ask(NamedTuple):
+    """What one request claims: without the first `needed` claims it gets nothing at all."""
+
+    claims: tuple[Claim, ...]
+    needed: int
+
+
+type Waits = tuple[float, ...]
+
+
+class LocalBuckets:
+    """The buckets of this process. One that was not used for longest makes room, and is full."""
+
+    def __init__(self, monotonic: Callable[[], float], capacity: int = CAPACITY) -> None:
+        self._monotonic = monotonic
+        self._capacity = capacity
+        self._filled: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._filled)
+
+    def take(self, ask: Ask) -> Waits:
+        """Spend what can be granted; return, a claim, in how many seconds it could be, 0 if now."""
+        now = self._monotonic()
+        levels = [self._level(claim, now) for claim in ask.claims]
+        waits = tuple(map(_wait, ask.claims, levels))
+        if not any(waits[: ask.needed]):
+            for claim, level, wait in zip(ask.claims, levels, waits, strict=True):
+                if not wait:
+                    self._keep(claim.bucket, level - claim.cost, now)
+        return waits
+
+    def _level(self, claim: Claim, now: float) -> float:
+        burst = claim.rate.burst
+        level, at = self._filled.get(claim.bucket, (burst, now))
+        return min(burst, level + max(0.0, now - at) * claim.rate.per_second)
+
+    def _keep(self, bucket: str, level: float, now: float) -> None:
+        self._filled[bucket] = level, now
+        self._filled.move_to_end(bucket)
+        if len(self._filled) > self._capacity:
+            self._filled.popitem(last=False)
+
+
+def _wait(claim: Claim, level: float) -> float:
+    # A hair of patience: what was gained in many small steps is not short of a rounding error.
+    missing = min(claim.cost, claim.rate.burst) - level - 1e-9
+    return missing / claim.rate.per_second if missing > 0 else 0.0
+
+
+def whole_seconds(wait: float) -> int:
+    """Return what `Retry-After` says of a wait."""
+    return max(1, math.ceil(wait))
