@@ -11,7 +11,7 @@ from typing import Final
 
 VERSION: Final = 1
 GENESIS: Final = bytes(32)
-_NUMBERS: Final = struct.Struct(">BQQ")
+_NUMBERS: Final = struct.Struct(">BQQI")
 _LENGTH: Final = struct.Struct(">I")
 
 
@@ -29,10 +29,19 @@ def link(  # noqa: PLR0917 - one positional call an entry, on the hot path.
 
     `at` is in microseconds since 1970; `key` None (no key) differs from the empty key.
     """
-    digest = hashlib.sha256(previous)
-    digest.update(_NUMBERS.pack(VERSION, position, at))
+    who, what = caller.encode(), code.encode()
     marked = b"\x00" if key is None else b"\x01" + key.encode()
-    for part in (caller.encode(), marked, operation, code.encode(), answer):
-        digest.update(_LENGTH.pack(len(part)))
-        digest.update(part)
-    return digest.digest()
+    parts = (
+        previous,
+        _NUMBERS.pack(VERSION, position, at, len(who)),
+        who,
+        _LENGTH.pack(len(marked)),
+        marked,
+        _LENGTH.pack(len(operation)),
+        operation,
+        _LENGTH.pack(len(what)),
+        what,
+        _LENGTH.pack(len(answer)),
+        answer,
+    )
+    return hashlib.sha256(b"".join(parts)).digest()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from shieldx.ledger import chain
 from shieldx.ledger.operations import (
@@ -148,8 +149,8 @@ class Draft:
     ) -> dict[str, Any]:
         """Move credits that the debit side covers and both sides can hold (`must_fit`)."""
         changes, seq = self.changes, self.changes.head.seq + 1
-        paid = debit._replace(balance=debit.balance - amount, version=debit.version + 1)
-        got = credit._replace(balance=credit.balance + amount, version=credit.version + 1)
+        paid = replace(debit, balance=debit.balance - amount, version=debit.version + 1)
+        got = replace(credit, balance=credit.balance + amount, version=credit.version + 1)
         if got.balance > MAX_AMOUNT or paid.balance < -MAX_AMOUNT:
             raise OverflowError(f"{debit.id} to {credit.id}")
         self.put(paid)

@@ -8,6 +8,8 @@ which it became due, as entries of their own.
 import heapq
 from typing import Any
 
+from msgspec.structs import replace
+
 from shieldx.ledger import lots
 from shieldx.ledger.draft import Draft, RefusedError, must_fit
 from shieldx.ledger.operations import (
@@ -42,15 +44,15 @@ def settle(draft: Draft, name: str) -> None:
         if lot.due is not None:
             heapq.heappush(waiting, (lot.due, identity, None))
     settled = draft.account(name)
-    draft.put(settled._replace(next_due=waiting[0][0] if waiting else None))
+    draft.put(replace(settled, next_due=waiting[0][0] if waiting else None))
 
 
 def finish(draft: Draft, hold: Hold, state: str) -> dict[str, Any]:
     """End a hold without paying: what it held is free again, or has lapsed with its lot."""
     account = draft.account(hold.account)
     account, lapsed = lots.release(draft, account, hold.claims)
-    draft.put(account._replace(held=account.held - hold.remaining, version=account.version + 1))
-    done = hold._replace(remaining=0, state=state, version=hold.version + 1, claims=())
+    draft.put(replace(account, held=account.held - hold.remaining, version=account.version + 1))
+    done = replace(hold, remaining=0, state=state, version=hold.version + 1, claims=())
     draft.changes.holds[hold.id] = done
     lots.sweep(draft, hold.account, lapsed)
     figures = draft.account(hold.account).figures()
@@ -63,12 +65,12 @@ def _let_time_pass(draft: Draft, lot: Lot) -> Lot:
         return _activate(draft, lot)
     account, breakage = draft.account(lot.account), draft.account(BREAKAGE)
     free = lot.remaining - lot.held
-    account = lots.put(draft, account, lot, lot._replace(remaining=lot.held, state="expired"))
+    account = lots.put(draft, account, lot, replace(lot, remaining=lot.held, state="expired"))
     operation, over = ExpireGrant(grant=lot.id), draft.lot(lot.id)
     if free:
         _chain(draft, operation, draft.move(account, breakage, free, "expiry", {}))
     else:
-        draft.put(account._replace(version=account.version + 1))
+        draft.put(replace(account, version=account.version + 1))
         _chain(draft, operation, lot_body(over))
     return over
 
@@ -80,11 +82,11 @@ def _activate(draft: Draft, lot: Lot) -> Lot:
         must_fit(issuance, account, lot.amount)
     except RefusedError as refused:
         # Nobody is there to be refused: the grant ends here, and the chain says why.
-        account = lots.put(draft, account, lot, lot._replace(remaining=0, state="voided"))
-        draft.put(account._replace(version=account.version + 1))
+        account = lots.put(draft, account, lot, replace(lot, remaining=0, state="voided"))
+        draft.put(replace(account, version=account.version + 1))
         _chain(draft, operation, refused.body, refused.code)
         return draft.lot(lot.id)
-    account = lots.put(draft, account, lot, lot._replace(state="active"))
+    account = lots.put(draft, account, lot, replace(lot, state="active"))
     _chain(draft, operation, draft.move(issuance, account, lot.amount, "grant", lot.metadata))
     return draft.lot(lot.id)
 

@@ -7,6 +7,8 @@ changes lots in the draft and returns the account as it becomes, which the calle
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from shieldx.ledger.draft import Draft
 from shieldx.ledger.operations import BREAKAGE, ISSUANCE
 from shieldx.ledger.records import Account, Lot, Part
@@ -31,7 +33,7 @@ def burn(draft: Draft, account: Account, amount: int) -> tuple[Account, tuple[Pa
         return account, ()
     for lot, taken in _free(draft, account, amount):
         burnt.append(Part(lot.id, taken))
-        account = put(draft, account, lot, lot._replace(remaining=lot.remaining - taken))
+        account = put(draft, account, lot, replace(lot, remaining=lot.remaining - taken))
     return account, tuple(burnt)
 
 
@@ -42,7 +44,7 @@ def claim(draft: Draft, account: Account, amount: int) -> tuple[Part, ...]:
         return ()
     for lot, taken in _free(draft, account, amount):
         claims.append(Part(lot.id, taken))
-        put(draft, account, lot, lot._replace(held=lot.held + taken))
+        put(draft, account, lot, replace(lot, held=lot.held + taken))
     return tuple(claims)
 
 
@@ -61,7 +63,7 @@ def burn_claims(
         if taken:
             burnt.append(Part(grant, taken))
             lot = draft.lot(grant)
-            after = lot._replace(remaining=lot.remaining - taken, held=lot.held - taken)
+            after = replace(lot, remaining=lot.remaining - taken, held=lot.held - taken)
             account = put(draft, account, lot, after)
         if claimed > taken:
             left.append(Part(grant, claimed - taken))
@@ -73,10 +75,10 @@ def release(draft: Draft, account: Account, claims: Iterable[Part]) -> tuple[Acc
     lapsed = {"expired": 0, "voided": 0}
     for grant, claimed in claims:
         lot = draft.lot(grant)
-        after = lot._replace(held=lot.held - claimed)
+        after = replace(lot, held=lot.held - claimed)
         if lot.state in lapsed:
             lapsed[lot.state] += claimed
-            after = after._replace(remaining=lot.remaining - claimed)
+            after = replace(after, remaining=lot.remaining - claimed)
         account = put(draft, account, lot, after)
     return account, Lapsed(**lapsed)
 
@@ -95,9 +97,9 @@ def restore(
             expired += amount
         else:
             restored.append(Part(grant, amount))
-            after = lot._replace(remaining=lot.remaining + amount, state="active")
+            after = replace(lot, remaining=lot.remaining + amount, state="active")
             account = put(draft, account, lot, after)
-            account = account._replace(next_due=earlier(account.next_due, lot.expires_at))
+            account = replace(account, next_due=earlier(account.next_due, lot.expires_at))
     return account, tuple(restored), Lapsed(expired, voided)
 
 
@@ -147,9 +149,9 @@ def _free(draft: Draft, account: Account, amount: int) -> Iterable[tuple[Lot, in
 def put(draft: Draft, account: Account, before: Lot, after: Lot) -> Account:
     """Put a lot; return the account with the number of its open lots."""
     if after.state == "active" and not after.remaining:
-        after = after._replace(state="exhausted")
+        after = replace(after, state="exhausted")
     known = draft.state.lots.get(after.id)
     if after.is_open and (known is None or not known.is_open):
         draft.changes.opened.setdefault(account.id, {})[after.id] = None
-    draft.changes.lots[after.id] = after._replace(version=before.version + 1)
-    return account._replace(lots=account.lots + after.is_open - before.is_open)
+    draft.changes.lots[after.id] = replace(after, version=before.version + 1)
+    return replace(account, lots=account.lots + after.is_open - before.is_open)

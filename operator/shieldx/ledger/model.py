@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from shieldx.ledger import due
 from shieldx.ledger.draft import Draft, RefusedError, touched
@@ -158,7 +159,7 @@ def _raise_alerts(draft: Draft) -> None:
         below = account.alert is not None and account.available < account.alert
         if below == account.alerted:
             continue
-        draft.changes.accounts[name] = account._replace(alerted=below)
+        draft.changes.accounts[name] = replace(account, alerted=below)
         if below:
             body = {"account": name, "available_below": account.alert, **account.figures()}
             text = canonical(Alert(account=name))

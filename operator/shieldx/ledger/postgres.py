@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 
 from shieldx.ledger.model import (
     Account,
@@ -232,11 +233,11 @@ def _parts(pairs: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
 
 
 def _hold(row: Sequence[Any]) -> Hold:
-    return Hold(*row)._replace(claims=_parts(row[-1]))
+    return replace(Hold(*row), claims=_parts(row[-1]))
 
 
 def _posted(row: Sequence[Any]) -> Posted:
-    return Posted(*row)._replace(burnt=_parts(row[-1]))
+    return replace(Posted(*row), burnt=_parts(row[-1]))
 
 
 def _seq_of(transfer: str, shard: str) -> int | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from shieldx.ledger import chain
 from shieldx.ledger.operations import Operation
 
@@ -44,6 +46,10 @@ class Code(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A fact in memory; there are many and none is part of a cycle, so none is collected."""
+
+
 class Answer(NamedTuple):
     """The outcome of one operation; `body` is the resource, or a message and the facts.
 
@@ -56,7 +62,7 @@ class Answer(NamedTuple):
     receipt: str | None = None
 
 
-class Account(NamedTuple):
+class Account(Row, frozen=True, gc=False):
     """One account; `version` counts its changes, 0 before it exists.
 
     `next_due` is no later than the first moment at which time changes something: a hold or lot
@@ -97,7 +103,7 @@ class Part(NamedTuple):
     amount: int
 
 
-class Lot(NamedTuple):
+class Lot(Row, frozen=True, gc=False):
     """A grant and what is left of it: `remaining`, of which holds have claimed `held`.
 
     pending: not yet effective, its credits are not in the account; active; exhausted: nothing is
@@ -135,7 +141,7 @@ class Lot(NamedTuple):
         return self.priority, expiry, self.created
 
 
-class Hold(NamedTuple):
+class Hold(Row, frozen=True, gc=False):
     """Credits reserved: `remaining` of `amount` is still held, `claims` of it from lots."""
 
     id: str
@@ -151,7 +157,7 @@ class Hold(NamedTuple):
     claims: tuple[Part, ...] = ()
 
 
-class Posted(NamedTuple):
+class Posted(Row, frozen=True, gc=False):
     """What a reversal must know of a transfer: `reversed` of `amount` has been moved back."""
 
     seq: int
@@ -162,7 +168,7 @@ class Posted(NamedTuple):
     burnt: tuple[Part, ...] = ()
 
 
-class Movement(NamedTuple):
+class Movement(Row, frozen=True, gc=False):
     """One transfer as it is stored: both legs, both accounts after it, and the lots.
 
     `burnt` of the debited account, in their order; `restored` to the credited one.
@@ -183,7 +189,7 @@ class Movement(NamedTuple):
     restored: tuple[Part, ...] = ()
 
 
-class Entry(NamedTuple):
+class Entry(Row, frozen=True, gc=False):
     """One link of the chain."""
 
     position: int
@@ -196,7 +202,7 @@ class Entry(NamedTuple):
     receipt: str | None = None
 
 
-class Remembered(NamedTuple):
+class Remembered(Row, frozen=True, gc=False):
     """What a key was used for, and what it was answered."""
 
     operation: bytes
@@ -208,8 +214,7 @@ class Remembered(NamedTuple):
 type Key = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Row, frozen=True, gc=False):
     """The end of the chain."""
 
     position: int = 0

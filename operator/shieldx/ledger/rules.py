@@ -5,6 +5,8 @@ A rule refuses before it changes anything, so that what is refused has changed n
 
 from typing import Any, assert_never
 
+from msgspec.structs import replace
+
 from shieldx.ledger import lots
 from shieldx.ledger.draft import Draft, RefusedError, must_fit, overflow
 from shieldx.ledger.due import finish
@@ -90,7 +92,8 @@ def _change(draft: Draft, operation: ChangeAccount) -> dict[str, Any]:
             held=account.held,
             grants=account.lots,
         )
-    changed = account._replace(
+    changed = replace(
+        account,
         state=account.state if operation.state is None else operation.state,
         metadata=account.metadata if operation.metadata is None else operation.metadata,
         version=account.version + 1,
@@ -161,7 +164,7 @@ def _reverse(draft: Draft, operation: Reverse) -> dict[str, Any]:
         burnt=burnt,
         restored=restored,
     )
-    draft.changes.posted[operation.transfer] = posted._replace(reversed=posted.reversed + amount)
+    draft.changes.posted[operation.transfer] = replace(posted, reversed=posted.reversed + amount)
     lots.sweep(draft, credit.id, lapsed)
     return {**body, "balances": _figures(draft, debit.id, credit.id)}
 
@@ -187,7 +190,8 @@ def _reserve(draft: Draft, operation: Reserve) -> dict[str, Any]:
         operation.metadata,
         lots.claim(draft, account, operation.amount),
     )
-    changed = account._replace(
+    changed = replace(
+        account,
         held=account.held + operation.amount,
         version=account.version + 1,
         next_due=lots.earlier(account.next_due, expires_at),
@@ -218,9 +222,10 @@ def _commit(draft: Draft, operation: Commit) -> dict[str, Any]:
         account, lapsed = lots.release(draft, account, claims)
         claims = ()
     # What is paid or released is no longer held, then it moves: the balance covers it by then.
-    released = account._replace(held=account.held - hold.remaining + left)
+    released = replace(account, held=account.held - hold.remaining + left)
     transfer = draft.move(released, to, amount, "commit", hold.metadata, burnt=burnt)
-    done = hold._replace(
+    done = replace(
+        hold,
         remaining=left,
         committed=hold.committed + amount,
         state="held" if left else "committed",
@@ -261,12 +266,12 @@ def _grant(draft: Draft, operation: Grant) -> dict[str, Any]:
         0,
         operation.metadata,
     )
-    nothing = lot._replace(remaining=0, state="exhausted")
+    nothing = replace(lot, remaining=0, state="exhausted")
     account = lots.put(draft, account, nothing, lot)
-    account = account._replace(next_due=lots.earlier(account.next_due, lot.due))
+    account = replace(account, next_due=lots.earlier(account.next_due, lot.due))
     transfer: dict[str, Any] = {}
     if lot.state == "pending":
-        draft.put(account._replace(version=account.version + 1))
+        draft.put(replace(account, version=account.version + 1))
     else:
         moved = draft.move(issuance, account, lot.amount, "grant", lot.metadata)
         transfer = {"transfer": moved["id"]}
@@ -294,9 +299,9 @@ def _void_grant(draft: Draft, operation: VoidGrant) -> dict[str, Any]:
         )
     issuance = draft.account(ISSUANCE)
     free = lot.remaining - lot.held if lot.state == "active" else 0
-    account = lots.put(draft, account, lot, lot._replace(remaining=lot.held, state="voided"))
+    account = lots.put(draft, account, lot, replace(lot, remaining=lot.held, state="voided"))
     if not free:
-        draft.put(account._replace(version=account.version + 1))
+        draft.put(replace(account, version=account.version + 1))
         return _granted(draft, lot.id)
     moved = draft.move(account, issuance, free, "void_grant", {})
     return {**_granted(draft, lot.id), "transfer": moved["id"]}
@@ -313,8 +318,8 @@ def _figures(draft: Draft, *accounts: str) -> dict[str, dict[str, int]]:
 
 def _set_alert(draft: Draft, operation: SetAlert) -> dict[str, Any]:
     account = draft.account(operation.account)
-    changed = account._replace(
-        alert=operation.available_below, alerted=False, version=account.version + 1
+    changed = replace(
+        account, alert=operation.available_below, alerted=False, version=account.version + 1
     )
     draft.put(changed)
     return {
