@@ -62,6 +62,7 @@ CREATED: Final = [
         {"defaultTimeout": "2h", "maxTimeout": "1h"},
         "defaultTimeout must not be longer than spec.holds.maxTimeout",
     ),
+    Case(LEDGER, "spec.api", {"rateLimit": {"burst": 10}}, "give both or neither"),
     Case(LEDGER, "spec.shards.0.name", "api", "must be neither api nor keeper"),
     Case(LEDGER, "spec.holds.defaultTimeout", "15 minutes", "such as 15m or 1h30m"),
     Case(LEDGER, "spec.holds.defaultTimeout", "0s", "a duration of at least 1s"),

@@ -22,7 +22,7 @@ def objects(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Iterato
     for component, name in ((API, owner.names.api), (KEEPER, owner.names.keeper)):
         yield programs.service_account(owner, name, component)
         yield programs.http_service(owner, name, component)
-    yield programs.api_network_policy(owner)
+    yield programs.api_network_policy(owner, spec)
     yield programs.keeper_network_policy(owner, settings)
     yield programs.api_disruption_budget(owner)
     yield programs.api(owner, spec, settings)

@@ -19,12 +19,14 @@ from controllers.creditledger.manifests.owner import (
     pod_security,
 )
 from controllers.creditledger.names import API_CLUSTER_ROLE, Names
-from shieldx.resources.creditledger import CreditLedgerSpec
+from shieldx.resources.creditledger import CreditLedgerSpec, Rate, SecretKey
 
 API_PORT: Final = 5004
 METRICS_PORT: Final = 9090
 API_UID: Final = 10001
 CONFIG_DIR: Final = "/etc/shieldx"
+REDIS_DIR: Final = "/run/secrets/shieldx-redis"
+REDIS_PORTS: Final = (6379, 6380)
 # A pod that leaves goes on serving until everybody has heard that it does.
 PRE_STOP_SECONDS: Final = 5
 GRACE_SECONDS: Final = 45
@@ -82,9 +84,16 @@ def http_service(owner: Owner, name: str, component: str) -> Manifest:
     }
 
 
-def api_network_policy(owner: Owner) -> Manifest:
-    """Everybody reaches the API, which asks for tokens."""
-    return _network_policy(owner, owner.names.api, API, callers=None)
+def api_network_policy(owner: Owner, spec: CreditLedgerSpec) -> Manifest:
+    """Everybody reaches the API, which asks for tokens; it reaches Redis where there is one.
+
+    Where that is stands in a Secret, which the operator does not read: so its usual ports are open.
+    """
+    manifest = _network_policy(owner, owner.names.api, API, callers=None)
+    if spec.rate_limit.redis is not None:
+        ports = [{"protocol": "TCP", "port": port} for port in REDIS_PORTS]
+        manifest["spec"]["egress"].append({"ports": ports})
+    return manifest
 
 
 def keeper_network_policy(owner: Owner, settings: Settings) -> Manifest:
@@ -157,7 +166,23 @@ def api(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Manifest:
         },
     }
     manifest["spec"]["template"]["spec"]["topologySpreadConstraints"] = [spread]
+    if spec.rate_limit.redis is not None:
+        _mount_redis(manifest, spec.rate_limit.redis)
     return manifest
+
+
+def _mount_redis(manifest: Manifest, address: SecretKey) -> None:
+    """Let the API read where Redis is; it starts without the Secret, as it works without Redis."""
+    pod = manifest["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    secret = {
+        "secretName": address.name,
+        "optional": True,
+        "items": [{"key": address.key, "path": "url"}],
+    }
+    pod["volumes"].append({"name": "redis", "secret": secret})
+    container["volumeMounts"].append({"name": "redis", "mountPath": REDIS_DIR, "readOnly": True})
+    container["args"].append(f"--redis-url-file={REDIS_DIR}/url")
 
 
 def keeper(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Manifest:
@@ -262,6 +287,10 @@ def _configuration(names: Names, spec: CreditLedgerSpec) -> Manifest:
             "defaultTimeoutSeconds": int(spec.default_timeout.total_seconds()),
             "maxTimeoutSeconds": int(spec.max_timeout.total_seconds()),
         },
+        "rateLimit": {
+            key: {"requestsPerSecond": rate.requests_per_second, "burst": rate.burst}
+            for key, rate in _rates(spec).items()
+        },
         "auth": {
             "serviceAccounts": [
                 {
@@ -276,9 +305,18 @@ def _configuration(names: Names, spec: CreditLedgerSpec) -> Manifest:
     }
 
 
+def _rates(spec: CreditLedgerSpec) -> dict[str, Rate]:
+    rates = {"perClient": spec.rate_limit.per_client, "perAccount": spec.rate_limit.per_account}
+    return {key: rate for key, rate in rates.items() if rate is not None}
+
+
 def _static(configuration: Manifest) -> Manifest:
     """The part of the configuration that a process reads only when it starts."""
-    return {key: value for key, value in configuration.items() if key not in {"auth", "holds"}}
+    return {
+        key: value
+        for key, value in configuration.items()
+        if key not in {"auth", "holds", "rateLimit"}
+    }
 
 
 def _probe(path: str, *, period: int, failures: int) -> Manifest:

@@ -61,6 +61,45 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many operations a second, and so many at once."""
+
+    requests_per_second: int
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """One value of a Secret of the ledger's namespace."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How often the API may be asked, and where its pods count together; None: no limit, alone."""
+
+    per_client: Rate | None
+    per_account: Rate | None
+    redis: SecretKey | None
+
+    @classmethod
+    def parse(cls, limit: Mapping[str, Any]) -> Self:
+        """Read `spec.api.rateLimit`."""
+        redis = limit.get("redis", {}).get("urlSecretRef")
+        return cls(
+            per_client=_rate(limit) if "burst" in limit else None,
+            per_account=_rate(limit["perAccount"]) if "perAccount" in limit else None,
+            redis=None if redis is None else SecretKey(redis["name"], redis["key"]),
+        )
+
+
+def _rate(rate: Mapping[str, Any]) -> Rate:
+    return Rate(rate["requestsPerSecond"], rate["burst"])
+
+
+@dataclass(frozen=True, slots=True)
 class CreditLedgerSpec:
     """The whole of `spec`."""
 
@@ -68,6 +107,7 @@ class CreditLedgerSpec:
     shards: tuple[ManagedShard, ...]
     api_replicas: int
     callers: tuple[Caller, ...]
+    rate_limit: RateLimit
     default_timeout: timedelta
     max_timeout: timedelta
     paused: bool
@@ -97,6 +137,7 @@ class CreditLedgerSpec:
                 )
                 for caller in spec["api"]["auth"]["serviceAccounts"]
             ),
+            rate_limit=RateLimit.parse(spec["api"].get("rateLimit", {})),
             default_timeout=parse_duration(spec["holds"]["defaultTimeout"]),
             max_timeout=parse_duration(spec["holds"]["maxTimeout"]),
             paused=spec["paused"],
