@@ -69,6 +69,21 @@ def sidecar(
     redis_url_file: Annotated[
         Path | None, typer.Option(help="File with the redis:// address of shared rate limits.")
     ] = None,
+    internal_port: Annotated[
+        int | None, typer.Option(help="Port for the ledger's other processes: one writes for all.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="POD_IP", help="Where they reach it: an IP address or a name."),
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="NAMESPACE:NAME of a service account that they have; repeatable."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="Our own service-account token, for audience shieldx-internal."),
+    ] = None,
 ) -> None:
     """Serve the ledger API: for a ledger of the cluster, or --embedded on a laptop."""
     if embedded and (data is None or dsn_file is not None or config is not None):
@@ -76,8 +91,16 @@ def sidecar(
     if not embedded and (dsn_file is None or config is None or data is not None):
         raise typer.BadParameter("give --dsn-file and --config, or --embedded and --data")
 
+    from shieldx.sidecar.internal import internal_options
     from shieldx.sidecar.main import EmbeddedOptions, Options, run
     from shieldx.telemetry import configure_logging
+
+    try:
+        internal = internal_options(internal_port, address, peer or (), token_file)
+    except ValueError as mistake:
+        raise typer.BadParameter(str(mistake)) from mistake
+    if embedded and internal is not None:
+        raise typer.BadParameter("--embedded is alone: it takes no --internal-port")
 
     configure_logging()
     if data is not None:
@@ -93,6 +116,7 @@ def sidecar(
                     metrics_port=metrics_port,
                     drain_seconds=drain_seconds,
                     redis_url_file=redis_url_file,
+                    internal=internal,
                 )
             )
         )
@@ -113,6 +137,13 @@ def keeper(
     metrics_port: Annotated[
         int | None, typer.Option(help="Port with probes and metrics only.")
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Our own service-account token, for audience shieldx-internal: "
+            "with it, writes go to the API process that writes for the shard."
+        ),
+    ] = None,
 ) -> None:
     """Keep one ledger: expire holds, tell the operator how it is."""
     from shieldx.keeper.main import Options, run
@@ -128,6 +159,7 @@ def keeper(
                 host=host,
                 port=port,
                 metrics_port=metrics_port,
+                token_file=token_file,
             )
         )
     )

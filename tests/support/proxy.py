@@ -26,6 +26,8 @@ class Proxy:
         self._fault = Fault.NONE
         self._marker = b""
         self.fired = 0
+        self.through = asyncio.Event()  # cleared: bytes go nowhere, and nobody is told
+        self.through.set()
 
     def arm(self, fault: Fault, marker: bytes) -> None:
         self._fault, self._marker = fault, marker
@@ -35,6 +37,7 @@ class Proxy:
         back = asyncio.create_task(self._back(up_reader, writer))
         try:
             while chunk := await reader.read(1 << 20):
+                await self.through.wait()
                 fault, fires = self._fault, self._marker in chunk and self._fault is not Fault.NONE
                 if fires:
                     self._fault = Fault.NONE
@@ -56,10 +59,10 @@ class Proxy:
                 with contextlib.suppress(ConnectionError):
                     await end.wait_closed()
 
-    @staticmethod
-    async def _back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while chunk := await reader.read(1 << 20):
+                await self.through.wait()
                 writer.write(chunk)
                 await writer.drain()
             writer.close()

@@ -24,9 +24,11 @@ from shieldx.keeper.metrics import KeeperMetrics, exposition
 from shieldx.kube.token_reviews import ClusterReviewer
 from shieldx.kube.tokens import TokenCache, TokenReviewer
 from shieldx.ledger.dsn import DsnError, read_dsn
+from shieldx.ledger.forward import Forward
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.schema import SchemaError
+from shieldx.ledger.writer import Peers
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Options:
     host: str = "0.0.0.0"  # noqa: S104 — a pod's address; NetworkPolicies say who gets there.
     port: int = 5004
     metrics_port: int | None = None
+    token_file: Path | None = None
 
 
 class StartError(Exception):
@@ -77,8 +80,9 @@ async def _run(options: Options) -> int:
 async def keep(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event) -> None:
     """Serve and expire until `stopped`."""
     namespace, name = _operator(options.operator)
-    ledger = Ledger.open(read_dsn(options.dsn_file), _shard(options.config))
-    expiry = Expiry(ledger.reads.due_accounts, ledger.batcher.submit)
+    peers = Peers(Forward(options.token_file)) if options.token_file is not None else None
+    ledger = Ledger.open(read_dsn(options.dsn_file), _shard(options.config), peers)
+    expiry = Expiry(ledger.reads.due_accounts, ledger.submit)
     sources = Sources(
         status=lambda: _status(ledger),
         ready=lambda: None if expiry.working else "The database does not answer.",

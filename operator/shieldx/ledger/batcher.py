@@ -35,6 +35,7 @@ from shieldx.ledger.operations import (
     VoidGrant,
 )
 from shieldx.ledger.postgres import (
+    APPLICATION,
     BreachError,
     OutcomeUnknownError,
     Shard,
@@ -124,6 +125,7 @@ class Batcher:
         dsn: str,
         shard: str,
         *,
+        application: str = APPLICATION,
         monotonic: Callable[[], float] = time.monotonic,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
@@ -131,6 +133,7 @@ class Batcher:
         self.stopped_because: str | None = None
         self._dsn = dsn
         self._name = shard
+        self._application = application
         self._monotonic = monotonic
         self._jobs: deque[Job] = deque()
         self._queued = 0
@@ -334,7 +337,7 @@ class Batcher:
         self._next_connect = self._monotonic() + RECONNECT_SECONDS
         self._forget()
         try:
-            shard = await Shard.open(self._dsn, self._name)
+            shard = await Shard.open(self._dsn, self._name, self._application)
             self._shard = shard
             reached(Step.CONNECTED)
             await self._load(shard, _Needs(), 0)

@@ -1,28 +1,39 @@
-"""One shard of a ledger as a program uses it: migrate, write through a batcher, read."""
+"""One shard of a ledger as a program uses it: migrate, write through `submit`, read."""
 
+import secrets
 from typing import Self
 
-from shieldx.ledger.batcher import Batcher
+from shieldx.ledger.batcher import Batcher, Job
 from shieldx.ledger.history import History
-from shieldx.ledger.postgres import connect
+from shieldx.ledger.leadership import Leadership
+from shieldx.ledger.postgres import APPLICATION, connect
 from shieldx.ledger.reads import Reads
 from shieldx.ledger.schema import migrate
+from shieldx.ledger.writer import Peers, Writer
 
 
 class Ledger:
-    """Writes go through `batcher`, reads through `reads`; neither needs the database to start."""
+    """Writes go to `submit`, reads to `reads`; neither needs the database to start.
 
-    def __init__(self, dsn: str, shard: str) -> None:
+    With `peers`, one process decides for all of them; without, this one decides for itself.
+    """
+
+    def __init__(self, dsn: str, shard: str, peers: Peers | None = None) -> None:
+        application = f"{APPLICATION} {secrets.token_hex(4)}"
         self._dsn = dsn
         self._shard = shard
-        self.batcher = Batcher(dsn, shard)
+        self.batcher = Batcher(dsn, shard, application=application)
         self.reads = Reads(dsn, shard)
         self.history = History(self.reads, shard)
+        self.writer: Writer | None = None
+        if peers is not None:
+            leadership = Leadership(dsn, application, peers.address)
+            self.writer = Writer(self.batcher, leadership, peers.way)
 
     @classmethod
-    def open(cls, dsn: str, shard: str) -> Self:
+    def open(cls, dsn: str, shard: str, peers: Peers | None = None) -> Self:
         """Return a ledger that has done nothing yet."""
-        return cls(dsn, shard)
+        return cls(dsn, shard, peers)
 
     async def migrate(self) -> int:
         """Bring the database to this program's schema; return its version.
@@ -38,11 +49,32 @@ class Ledger:
     async def start(self) -> None:
         """Begin to write."""
         await self.batcher.start()
+        if self.writer is not None:
+            await self.writer.start()
+
+    async def resign(self) -> None:
+        """Let another process be the writer, if this one is: it is going to end."""
+        if self.writer is not None:
+            await self.writer.leadership.resign()
 
     async def close(self) -> None:
         """Answer what was accepted, then let go of the database."""
+        if self.writer is not None:
+            await self.writer.close()
         await self.batcher.close()
         await self.reads.close()
+
+    def submit(self, job: Job) -> None:
+        """Accept a job, to be decided by the shard's writer or here."""
+        if self.writer is None:
+            self.batcher.submit(job)
+        else:
+            self.writer.submit(job)
+
+    @property
+    def queued(self) -> int:
+        """Operations that wait."""
+        return self.batcher.queued + (self.writer.queued if self.writer else 0)
 
     @property
     def ready(self) -> bool:

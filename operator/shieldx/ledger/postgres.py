@@ -34,9 +34,14 @@ from shieldx.ledger.steps import Step, reached, reached_soon
 
 CONNECT_SECONDS: Final = 5
 COMMAND_SECONDS: Final = 10
+# A batch: whoever waits for it must be able to ask elsewhere before long.
+BATCH_SECONDS: Final = 5
+# Between the statements of one locked batch: a process that stops there must not stop the shard.
+LOCKED_MILLISECONDS: Final = 2000
 # Plans are made once, for tables that will grow: see the comment on each.
+APPLICATION: Final = "shieldx-ledger"
 SETTINGS: Final = {
-    "application_name": "shieldx-ledger",
+    "application_name": APPLICATION,
     "plan_cache_mode": "force_generic_plan",  # a plan for this batch is of no use to the next
     "enable_seqscan": "off",  # a plan made while a table was empty would scan it for ever
     "tcp_keepalives_idle": "2",
@@ -49,6 +54,10 @@ STALE: Final = frozenset({"SX001", "SX002", "23505", "40001", "40P01"})
 # The server says itself that the statement was not committed.
 NOT_DONE: Final = frozenset({"57P01", "57P03", "53300", "57014"})
 
+LOCK: Final = (
+    "select set_config('idle_in_transaction_session_timeout', $1, true) "
+    "from (select position from head where id = 0 for update) as locked"
+)
 LOAD: Final = "select load($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 STORE: Final = f"select store({', '.join(f'${n}' for n in range(1, 72))})"
 
@@ -79,14 +88,19 @@ class BreachError(Exception):
         self.fatal = fatal
 
 
-async def connect(dsn: str) -> asyncpg.Connection:
-    """Open one connection with the settings that every connection of the ledger has."""
+async def connect(
+    dsn: str, application: str = APPLICATION, command_seconds: float = COMMAND_SECONDS
+) -> asyncpg.Connection:
+    """Open one connection with the settings that every connection of the ledger has.
+
+    `application` names the process where another one must be able to end its sessions.
+    """
     try:
         return await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS,
-            command_timeout=COMMAND_SECONDS,
-            server_settings=SETTINGS,
+            command_timeout=command_seconds,
+            server_settings=SETTINGS | {"application_name": application},
         )
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
         raise ShardUnavailableError(f"no connection to Postgres: {problem!r}") from problem
@@ -100,9 +114,9 @@ class Shard:
         self._name = name
 
     @classmethod
-    async def open(cls, dsn: str, name: str) -> Self:
+    async def open(cls, dsn: str, name: str, application: str = APPLICATION) -> Self:
         """Connect and prepare."""
-        return cls(await connect(dsn), name)
+        return cls(await connect(dsn, application, BATCH_SECONDS), name)
 
     def abandon(self) -> None:
         """Drop the connection at once: nothing on it can be trusted any more."""
@@ -115,7 +129,7 @@ class Shard:
     async def begin(self) -> None:
         """Take the head's lock for one batch, so that nobody can overtake it."""
         await self._read("begin")
-        await self._read("select position from head where id = 0 for update")
+        await self._read(LOCK, str(LOCKED_MILLISECONDS))
 
     async def commit(self) -> None:
         """Make the locked batch durable and free the head."""

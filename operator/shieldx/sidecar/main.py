@@ -11,6 +11,7 @@ import gc
 import logging
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,15 +21,19 @@ from shieldx.kube.token_reviews import ClusterReviewer
 from shieldx.kube.tokens import TokenCache, TokenReviewer
 from shieldx.ledger.dsn import DsnError, read_dsn
 from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres
+from shieldx.ledger.forward import Forward
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.schema import SchemaError
+from shieldx.ledger.writer import Peers
 from shieldx.sidecar.api import MOST_IN_FLIGHT, Api
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config, ConfigError, follow, load
 from shieldx.sidecar.events import Feed
 from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.guards import Guards
+from shieldx.sidecar.internal import LIMITS as INTERNAL_LIMITS
+from shieldx.sidecar.internal import Internal, InternalOptions, admission
 from shieldx.sidecar.listing import Listing
 from shieldx.sidecar.metrics import ApiMetrics
 from shieldx.sidecar.parties import Parties
@@ -36,6 +41,7 @@ from shieldx.sidecar.probes import Probes
 from shieldx.sidecar.program import StartError, listen, stop_signals, tell
 from shieldx.sidecar.reads import Reads
 from shieldx.sidecar.server import Server
+from shieldx.sidecar.writer_metrics import writer_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +62,7 @@ class Options:
     metrics_port: int | None = None
     drain_seconds: float = 5.0
     redis_url_file: Path | None = None
+    internal: InternalOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,13 @@ async def serve(options: Options, reviewer: TokenReviewer, stopped: asyncio.Even
     """Serve one ledger shard until `stopped`, following its mounted configuration."""
     config, text = load(options.config)
     accounts = ServiceAccounts(TokenCache(reviewer), config.policy())
-    process = Process(read_dsn(options.dsn_file), config, accounts, options.redis_url_file)
+    internal = options.internal
+    peers = Peers(Forward(internal.token_file), internal.address) if internal else None
+    process = Process(
+        read_dsn(options.dsn_file), config, accounts, options.redis_url_file, peers=peers
+    )
+    if internal is not None:
+        process.open_internally(admission(reviewer, internal.peers), options.host, internal.port)
 
     def changed(new: Config) -> None:
         accounts.policy = new.policy()
@@ -133,11 +146,13 @@ class Process:
         config: Config,
         authenticator: Authenticator,
         redis_url_file: Path | None = None,
+        *,
+        peers: Peers | None = None,
     ) -> None:
-        self.ledger = Ledger.open(dsn, config.shard)
+        self.ledger = Ledger.open(dsn, config.shard, peers)
         self.guards = Guards(config, redis_url_file)
         self.metrics = ApiMetrics(
-            queue_length=lambda: self.ledger.batcher.queued,
+            queue_length=lambda: self.ledger.queued,
             connections=lambda: len(self.server.connections),
         )
         self.ledger.batcher.on_batch = self.metrics.batch
@@ -148,6 +163,8 @@ class Process:
         self.api.writes.holds = config.holds
         self.server = Server(self._handle)
         self.probe_server = Server(self.probes.handle)
+        self.internal_server: Server | None = None
+        self._internal_address = ("", 0)
         self._started = False
 
     def make_api(self, most_in_flight: int = MOST_IN_FLIGHT) -> Api:
@@ -155,7 +172,7 @@ class Process:
         listing = Listing(self.ledger.history)
         feed = Feed(self.ledger.history, self._name)
         return Api(
-            submit=self.ledger.batcher.submit,
+            submit=self.ledger.submit,
             reads=Reads(self.ledger.reads, {**listing.reads(), **feed.reads()}),
             feed=feed,
             parties=Parties(self.ledger.reads.parties),
@@ -165,6 +182,17 @@ class Process:
             metrics=self.metrics,
             most_in_flight=most_in_flight,
         )
+
+    def open_internally(self, authenticator: Authenticator, host: str, port: int) -> None:
+        """Let the other processes of the ledger in, on a port of its own, while this one serves."""
+        writer = self.ledger.writer
+        if writer is not None:
+            internal = Internal(
+                self.ledger.batcher.submit, lambda: writer.leadership.mine, authenticator
+            )
+            self.metrics.also.append(partial(writer_metrics, writer))
+            self.internal_server = Server(internal.handle, INTERNAL_LIMITS)
+            self._internal_address = (host, port)
 
     def unready(self) -> str | None:
         """Say why no requests should come here now, if so."""
@@ -196,6 +224,8 @@ class Process:
         try:
             if metrics[1] is not None:
                 await listen(self.probe_server, metrics[0], metrics[1])
+            if self.internal_server is not None:
+                await listen(self.internal_server, *self._internal_address)
             bound = await listen(self.server, host, port)
             if await self.start(stopped):
                 tell(f"ShieldX ledger on http://{host}:{bound} {announce}".rstrip())
@@ -231,9 +261,12 @@ class Process:
         """Answer everything accepted, end, and return how many got no answer all the same."""
         self.server.drain()
         self.api.feed.close()
+        await self.ledger.resign()
         if self._started:
             await asyncio.sleep(drain_seconds)
         unanswered = await self.server.close(ANSWER_SECONDS)
+        if self.internal_server is not None:
+            unanswered += await self.internal_server.close(ANSWER_SECONDS)
         await self.ledger.close()
         await self.guards.close()
         await self.probe_server.close(0)

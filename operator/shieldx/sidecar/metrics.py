@@ -55,6 +55,7 @@ class ApiMetrics(Collector):
         self.latency: dict[str, Buckets] = {}
         self.batch_size = Buckets(BATCH_SIZES)
         self.batch_seconds = Buckets(LATENCY_SECONDS)
+        self.also: list[Callable[[], Iterable[Metric]]] = []
         self._queue_length = queue_length
         self._connections = connections
 
@@ -110,6 +111,8 @@ class ApiMetrics(Collector):
         yield GaugeMetricFamily(
             "shieldx_ledger_connections", "Open client connections.", self._connections()
         )
+        for more in self.also:
+            yield from more()
 
 
 def exposition(*collectors: Collector) -> Callable[[], bytes]:

@@ -552,3 +552,55 @@ begin
     return _low;
 end;
 $$;
+
+-- Who decides and stores for the others, and where they reach it. For speed only: whatever stands here,
+-- `store` refuses what was decided on old state.
+create table writer (
+    id smallint primary key default 0 check (id = 0),
+    epoch bigint not null check (epoch > 0),
+    address text not null,
+    application text not null,
+    since bigint not null
+);
+
+-- The writer, if a session holds its lock; none is no row.
+create function current_writer() returns setof writer
+language sql
+as $$
+    select w.* from writer as w
+    where exists (
+        select from pg_locks as l
+        inner join pg_database as d on l.database = d.oid
+        where
+            l.locktype = 'advisory' and l.granted and l.classid = 0 and l.objid = 5006 and l.objsubid = 1
+            and d.datname = current_database()
+    );
+$$;
+
+-- Make this session's process the writer if there is none, in a new epoch; then the answer is a row.
+create function become_writer(_address text, _application text) returns setof writer
+language plpgsql
+as $$
+begin
+    if pg_try_advisory_lock(5006) then
+        return query
+        insert into writer as w (epoch, address, application, since)
+        values (1, _address, _application, clock_microseconds())
+        on conflict (id) do update
+        set
+            epoch = w.epoch + 1, address = excluded.address, application = excluded.application,
+            since = excluded.since
+        returning w.*;
+    end if;
+end;
+$$;
+
+-- End every session of the writer, unless another one has taken its place; return how many there were.
+create function end_writer(_epoch bigint) returns bigint
+language sql
+as $$
+    select count(pg_terminate_backend(a.pid))
+    from pg_stat_activity as a
+    inner join writer as w on a.application_name = w.application
+    where w.epoch = _epoch and a.datname = current_database() and a.pid <> pg_backend_pid();
+$$;
