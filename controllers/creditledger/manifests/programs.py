@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Final
 
+from controllers.creditledger.manifests import internal
 from controllers.creditledger.manifests.owner import (
     API,
     KEEPER,
@@ -90,6 +91,7 @@ def api_network_policy(owner: Owner, spec: CreditLedgerSpec) -> Manifest:
     Where that is stands in a Secret, which the operator does not read: so its usual ports are open.
     """
     manifest = _network_policy(owner, owner.names.api, API, callers=None)
+    manifest["spec"]["ingress"].append(internal.ingress(owner))
     if spec.rate_limit.redis is not None:
         ports = [{"protocol": "TCP", "port": port} for port in REDIS_PORTS]
         manifest["spec"]["egress"].append({"ports": ports})
@@ -106,7 +108,7 @@ def keeper_network_policy(owner: Owner, settings: Settings) -> Manifest:
 def _network_policy(
     owner: Owner, name: str, component: str, *, callers: list[Manifest] | None
 ) -> Manifest:
-    """Callers reach the HTTP port; the component reaches Postgres, DNS and the API server only.
+    """Callers reach the HTTP port; the component reaches Postgres, DNS, API server and its writer.
 
     The API server has no portable selector, so its usual ports are open.
     """
@@ -129,6 +131,7 @@ def _network_policy(
                 },
                 {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
                 {"ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]},
+                internal.egress(owner),
             ],
         },
     }
@@ -166,6 +169,8 @@ def api(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Manifest:
         },
     }
     manifest["spec"]["template"]["spec"]["topologySpreadConstraints"] = [spread]
+    internal.admit(manifest)
+    internal.listen(manifest, owner)
     if spec.rate_limit.redis is not None:
         _mount_redis(manifest, spec.rate_limit.redis)
     return manifest
@@ -197,6 +202,7 @@ def keeper(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Manifest
         resources={"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}},
     )
     manifest["spec"] |= {"replicas": 1, "strategy": {"type": "Recreate"}}
+    internal.admit(manifest)
     return manifest
 
 

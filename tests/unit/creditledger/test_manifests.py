@@ -7,6 +7,7 @@ import kubernetes_validate  # type: ignore[import-untyped]  # it has no stubs.
 import pytest
 
 from controllers.creditledger.manifests import Manifest, Owner, objects, postgres_secret
+from shieldx.ledger.forward import AUDIENCE
 from shieldx.sidecar.config import load
 from tests.support.ledgers import NAMES, SETTINGS, spec
 
@@ -94,6 +95,41 @@ def test_only_the_operator_reaches_the_keeper() -> None:
         "kubernetes.io/metadata.name": "shieldx-system"
     }
     assert (http["ports"][0]["port"], metrics["ports"][0]["port"]) == (5004, 9090)
+
+
+def test_only_api_and_keeper_reach_the_internal_port_of_the_api() -> None:
+    opened = {
+        name: [rule for rule in rules if rule["ports"][0]["port"] == 5006]
+        for name in ("credits-api", "credits-keeper", "credits-s0")
+        for rules in (one("NetworkPolicy", name)["spec"]["ingress"],)
+    }
+
+    (rule,) = opened.pop("credits-api")
+    assert all(peer.keys() == {"podSelector"} for peer in rule["from"])
+    assert [peer["podSelector"]["matchLabels"] for peer in rule["from"]] == [
+        NAMES.selector("api"),
+        NAMES.selector("keeper"),
+    ]
+    assert opened == {"credits-keeper": [], "credits-s0": []}
+    for name in ("credits-api", "credits-keeper"):
+        (out,) = [
+            rule
+            for rule in one("NetworkPolicy", name)["spec"]["egress"]
+            if rule["ports"][0]["port"] == 5006
+        ]
+        assert out["to"] == [{"podSelector": {"matchLabels": NAMES.selector("api")}}]
+
+
+def test_api_and_keeper_have_a_token_of_their_own_for_the_internal_port_only() -> None:
+    for name in ("credits-api", "credits-keeper"):
+        pod = one("Deployment", name)["spec"]["template"]["spec"]
+        (volume,) = [v for v in pod["volumes"] if v["name"] == "internal"]
+        (source,) = volume["projected"]["sources"]
+        assert source["serviceAccountToken"]["audience"] == AUDIENCE
+        (container,) = pod["containers"]
+        assert "--token-file=/run/secrets/shieldx-internal/token" in container["args"]
+        listens = {"--internal-port=5006", "--peer=bank:credits-api", "--peer=bank:credits-keeper"}
+        assert (listens <= set(container["args"])) is (name == "credits-api")
 
 
 def test_the_configuration_is_what_the_api_reads(tmp_path: Any) -> None:
