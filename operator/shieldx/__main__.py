@@ -4,9 +4,10 @@ Each verb imports what it needs when it is called, so that `--help` and small pr
 """
 # ruff: noqa: PLC0415 - as said above.
 
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -39,7 +40,7 @@ def operator() -> None:
 
 @app.command()
 def webhook() -> None:
-    """Hold changed Deployments under experiment for their trial; runs in the cluster."""
+    """Hold changed Deployments for their trial, and give pods their relay; runs in the cluster."""
     from shieldx.telemetry import configure_logging
     from shieldx.webhook import main as program
 
@@ -58,6 +59,16 @@ def sidecar(
         bool, typer.Option("--embedded", help="Bring a private Postgres; this machine only.")
     ] = False,
     data: Annotated[Path | None, typer.Option(help="Where --embedded keeps its data.")] = None,
+    relay: Annotated[
+        bool,
+        typer.Option("--relay", help="Serve one pod, on 127.0.0.1, by calling the ledger's API."),
+    ] = False,
+    upstream: Annotated[
+        str | None, typer.Option(help="The API that --relay calls: http://HOST:PORT.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the pod's token, for --relay.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
     port: Annotated[int, typer.Option(help="Port of the API.")] = 5004,
     metrics_port: Annotated[
@@ -85,11 +96,20 @@ def sidecar(
         typer.Option(help="Our own service-account token, for audience shieldx-internal."),
     ] = None,
 ) -> None:
-    """Serve the ledger API: for a ledger of the cluster, or --embedded on a laptop."""
+    """Serve the ledger API: for a ledger, for one pod (--relay), or on a laptop (--embedded)."""
+    if relay or upstream is not None or token_file is not None:
+        if embedded or data is not None or dsn_file is not None or config is not None:
+            raise typer.BadParameter("--relay takes --upstream and --token-file, and no database")
+        if not relay or upstream is None or token_file is None:
+            raise typer.BadParameter("give --relay, --upstream and --token-file together")
+        _relay(upstream, token_file, port, metrics_port)
     if embedded and (data is None or dsn_file is not None or config is not None):
         raise typer.BadParameter("--embedded takes --data DIR, and no --dsn-file or --config")
     if not embedded and (dsn_file is None or config is None or data is not None):
-        raise typer.BadParameter("give --dsn-file and --config, or --embedded and --data")
+        raise typer.BadParameter(
+            "give --dsn-file and --config, or --embedded and --data, or --relay, --upstream and "
+            "--token-file"
+        )
 
     from shieldx.sidecar.internal import internal_options
     from shieldx.sidecar.main import EmbeddedOptions, Options, run
@@ -120,6 +140,17 @@ def sidecar(
                 )
             )
         )
+
+
+def _relay(upstream: str, token_file: Path, port: int, metrics_port: int | None) -> NoReturn:
+    if not re.fullmatch(r"http://[A-Za-z0-9.-]+(:[0-9]+)?/?", upstream):
+        raise typer.BadParameter(f"--upstream is http://HOST:PORT, not {upstream!r}")
+
+    from shieldx.sidecar.relay.main import RelayOptions, run
+    from shieldx.telemetry import configure_logging
+
+    configure_logging()
+    sys.exit(run(RelayOptions(upstream, token_file, port=port, metrics_port=metrics_port)))
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """How an outcome of the ledger looks on the wire, alone and inside a batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from shieldx.ledger.records import Answer, Code
@@ -38,6 +38,14 @@ def give(exchange: Exchange, caller: Caller, answer: Answer, status: int) -> Non
         return
     facts = dict(answer.body)
     exchange.refuse(answer.code.value, str(facts.pop("message", "")), facts, fields=fields)
+
+
+def replays(indexes: Sequence[int], count: int) -> bytes:
+    """Say which operations of a batch are replays: all of them, or by their places."""
+    if len(indexes) == count:
+        return REPLAYED
+    places = ",".join(map(str, indexes)).encode()
+    return b"idempotency-replayed-operations: %b\r\n" % places if places else b""
 
 
 def refuse_by(exchange: Exchange, refusal: Refusal) -> None:

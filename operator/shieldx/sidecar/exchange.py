@@ -99,16 +99,7 @@ class Exchange:
         if may_retry(code):
             fields += RETRY_AFTER % retry_after
         self.code = code
-        payload = encode(
-            {
-                "type": f"urn:shieldx:problem:{code}",
-                "title": HTTPStatus(status).phrase,
-                "status": status,
-                "code": code,
-                "message": message,
-                **(facts or {}),
-            }
-        )
+        payload = problem(status, code, message, facts or {})
         self.answer(status, payload, content_type=PROBLEM, fields=fields)
 
     def head(self) -> bytes:
@@ -116,6 +107,20 @@ class Exchange:
         length = len(self.payload or b"")
         template = _HEADS.get(self.status) or _status_line(self.status)
         return template % (self.content_type, length, self.fields)
+
+
+def problem(status: int, code: str, message: str, facts: Mapping[str, object]) -> bytes:
+    """Write a problem (RFC 9457), with the facts of its code beside the usual members."""
+    return encode(
+        {
+            "type": f"urn:shieldx:problem:{code}",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "code": code,
+            "message": message,
+            **facts,
+        }
+    )
 
 
 def _status_line(status: int) -> bytes:

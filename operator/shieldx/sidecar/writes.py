@@ -242,8 +242,10 @@ class Writes:
             for (index, _), answer in zip(accepted, learned, strict=True):
                 results[index] = answers.result(caller, answer)
             self._count(results)
-            replayed = len(given) == len(results) and all(answer.replayed for answer in given)
-            fields = answers.REPLAYED if replayed else b""
+            replayed = [
+                index for (index, _), answer in zip(accepted, given, strict=True) if answer.replayed
+            ]
+            fields = answers.replays(replayed, len(results))
             exchange.answer(200, encode({"results": results}), fields=fields)
 
         if not accepted:
