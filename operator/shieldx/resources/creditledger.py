@@ -32,6 +32,18 @@ class DeletionPolicy(StrEnum):
     DELETE = "Delete"
 
 
+class Injection(StrEnum):
+    """Whether pods that name the ledger get its relay."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> Self:
+        """Read it from a spec that the API server has accepted."""
+        return cls(spec["sidecar"]["injection"])
+
+
 @dataclass(frozen=True, slots=True)
 class Asset:
     """What the ledger counts, in integers of 10^-scale."""

@@ -12,7 +12,9 @@ from typing import Final, Self
 from aiohttp import web
 
 from shieldx.kube import Cluster, ConflictError, KubeError
+from shieldx.webhook.injection import Relay
 from shieldx.webhook.keyring import Keyring, load
+from shieldx.webhook.ledgers import ClusterLedgers
 from shieldx.webhook.server import application
 
 logger = logging.getLogger(__name__)
@@ -29,13 +31,20 @@ class Options:
     """Where the webhook runs and listens."""
 
     namespace: str
+    relay: Relay
     port: int = 9443
     health_port: int = 8080
 
     @classmethod
     def from_environment(cls) -> Self:
         """Read what the chart sets on the pod."""
-        return cls(namespace=os.environ.get("POD_NAMESPACE", "default"))
+        return cls(
+            namespace=os.environ.get("POD_NAMESPACE", "default"),
+            relay=Relay(
+                image=os.environ["SHIELDX_IMAGE"],
+                pull_policy=os.environ.get("SHIELDX_IMAGE_PULL_POLICY", "IfNotPresent"),
+            ),
+        )
 
 
 def run(options: Options) -> int:
@@ -53,7 +62,7 @@ async def _run(options: Options) -> int:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     keeping = asyncio.create_task(_keep(Keyring(cluster, options.namespace), context, ready))
-    runner = web.AppRunner(application(), access_log=None)
+    runner = web.AppRunner(application(ClusterLedgers(cluster), options.relay), access_log=None)
     try:
         await _first(ready, stop)
         await runner.setup()
