@@ -66,9 +66,6 @@ def sidecar(
     upstream: Annotated[
         str | None, typer.Option(help="The API that --relay calls: http://HOST:PORT.")
     ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="File with the pod's token, for --relay.")
-    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
     port: Annotated[int, typer.Option(help="Port of the API.")] = 5004,
     metrics_port: Annotated[
@@ -93,11 +90,14 @@ def sidecar(
     ] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option(help="Our own service-account token, for audience shieldx-internal."),
+        typer.Option(
+            help="Our own service-account token: of audience shieldx for --relay, of "
+            "shieldx-internal for --internal-port."
+        ),
     ] = None,
 ) -> None:
     """Serve the ledger API: for a ledger, for one pod (--relay), or on a laptop (--embedded)."""
-    if relay or upstream is not None or token_file is not None:
+    if relay or upstream is not None:
         if embedded or data is not None or dsn_file is not None or config is not None:
             raise typer.BadParameter("--relay takes --upstream and --token-file, and no database")
         if not relay or upstream is None or token_file is None:
