@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from shieldx.kube.signing_keys import SigningKeys
 from shieldx.sidecar.config import Config
 from shieldx.sidecar.main import Options, serve
 from tests.support.api import Client, Reviewer, Service
@@ -233,7 +234,8 @@ async def test_changed_rights_are_in_force_without_a_restart(
     (tmp_path / "dsn").write_text(dsn)
     stopped = asyncio.Event()
     options = Options(tmp_path / "dsn", path, "127.0.0.1", free_port, drain_seconds=0)
-    serving = asyncio.create_task(serve(options, Reviewer(), stopped))
+    reviewer = Reviewer()
+    serving = asyncio.create_task(serve(options, reviewer, SigningKeys(reviewer), stopped))
     async with asyncio.timeout(30):
         while "ShieldX ledger on" not in capsys.readouterr().out:  # noqa: ASYNC110 — a text
             await asyncio.sleep(0.05)

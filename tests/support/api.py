@@ -139,6 +139,10 @@ class Reviewer:
         namespace, _, name = token.partition("/")
         return Identity(namespace, name) if name else None
 
+    async def signing_keys(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Say that there are none: this cluster signs nothing."""
+        raise ReviewUnavailableError("no keys")
+
 
 class Service:
     """An API process of this test, on a real port and a real database."""

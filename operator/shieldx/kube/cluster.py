@@ -60,7 +60,7 @@ class Cluster:
     async def open(cls) -> Self:
         """Connect from inside a pod, or else by the current kubeconfig context.
 
-        UnreachableError if the API server does not answer.
+        UnreachableError if the API server does not answer, KubeError if it refuses.
         """
         try:
             config.load_incluster_config()
@@ -73,6 +73,9 @@ class Cluster:
         except (TimeoutError, aiohttp.ClientError, OSError) as silence:
             await api.close()
             raise UnreachableError(f"no answer from the API server: {silence}") from silence
+        except (ApiException, DynamicApiError) as refused:
+            await api.close()
+            raise KubeError(f"the API server refuses: {refused.status}") from refused
         except BaseException:
             await api.close()
             raise
@@ -208,6 +211,23 @@ class Cluster:
                 return Identity(namespace, name)
             case _:
                 return None
+
+    async def read(self, path: str) -> Manifest:
+        """Return the JSON that the API server publishes at a path of its own."""
+        # Without its own media type the API server does not hand out the JWKS.
+        accept = {"Accept": "application/jwk-set+json, application/json"}
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                answer = await self._dynamic.request(
+                    "get", path, header_params=accept, serializer=_as_dict
+                )
+        except (ApiException, DynamicApiError) as refused:
+            raise KubeError(f"get {path}: {refused.status}") from refused
+        except (TimeoutError, aiohttp.ClientError, OSError) as silence:
+            raise UnreachableError(f"no answer from the API server to get {path}") from silence
+        if not isinstance(answer, dict):
+            raise KubeError(f"get {path}: the answer is no JSON object")
+        return answer
 
     async def _call(
         self,

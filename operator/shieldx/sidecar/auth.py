@@ -1,8 +1,8 @@
 """Who calls, and what that caller may do.
 
-A caller is a Kubernetes service account, known by its token (`shieldx.kube.tokens`), that the
-ledger's configuration names together with scopes and account prefixes. What lies outside the
-prefixes does not exist for that caller: 404, never "exists but is not yours".
+A caller is a Kubernetes service account, known by its token (`shieldx.kube`), that the ledger's
+configuration names together with scopes and account prefixes. What lies outside the prefixes does
+not exist for that caller: 404, never "exists but is not yours".
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from shieldx.kube.cluster import Identity
-from shieldx.kube.tokens import ReviewUnavailableError, TokenCache
+from shieldx.kube.tokens import Reviewed, ReviewUnavailableError
 from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.scopes import Scope
 
@@ -61,16 +61,24 @@ class NoTokens:
         then(exchange, EMBEDDED)
 
 
+class Tokens(Protocol):
+    """Knows whose a token is at once, or by asking; `ReviewUnavailableError` on silence."""
+
+    def known(self, token: bytes) -> Reviewed | None: ...
+
+    async def review(self, token: bytes) -> Reviewed: ...
+
+
 class ServiceAccounts:
     """Bearer tokens of service accounts, matched against the ledger's configuration."""
 
-    def __init__(self, tokens: TokenCache, policy: Policy) -> None:
+    def __init__(self, tokens: Tokens, policy: Policy) -> None:
         self.policy = policy
         self._tokens = tokens
         self._waiting: set[asyncio.Task[None]] = set()
 
     def identify(self, exchange: Exchange, then: Then) -> None:
-        """Go on at once when the token is known, else when it has been reviewed."""
+        """Go on at once when it is known whose the token is, else when the cluster has said."""
         token = bearer(exchange.authorization)
         if token is None:
             _unauthenticated(exchange, "Send a service-account token: Authorization: Bearer ….")

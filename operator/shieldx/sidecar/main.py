@@ -17,6 +17,8 @@ from typing import Final
 
 import uvloop
 
+from shieldx.kube.signed_tokens import SignedTokens
+from shieldx.kube.signing_keys import SigningKeys
 from shieldx.kube.token_reviews import ClusterReviewer
 from shieldx.kube.tokens import TokenCache, TokenReviewer
 from shieldx.ledger.dsn import DsnError, read_dsn
@@ -102,15 +104,17 @@ async def _deployed(options: Options) -> int:
     stopped = stop_signals()
     reviewer = ClusterReviewer()
     try:
-        return await serve(options, reviewer, stopped)
+        return await serve(options, reviewer, SigningKeys(reviewer), stopped)
     finally:
         await reviewer.close()
 
 
-async def serve(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event) -> int:
-    """Serve one ledger shard until `stopped`, following its mounted configuration."""
+async def serve(
+    options: Options, reviewer: TokenReviewer, keys: SigningKeys, stopped: asyncio.Event
+) -> int:
+    """Serve one ledger shard until `stopped`, following configuration and the cluster's keys."""
     config, text = load(options.config)
-    accounts = ServiceAccounts(TokenCache(reviewer), config.policy())
+    accounts = ServiceAccounts(SignedTokens(TokenCache(reviewer), keys), config.policy())
     internal = options.internal
     peers = Peers(Forward(internal.token_file), internal.address) if internal else None
     process = Process(
@@ -124,7 +128,10 @@ async def serve(options: Options, reviewer: TokenReviewer, stopped: asyncio.Even
         process.api.writes.holds = new.holds
         process.guards.follow(new)
 
-    following = asyncio.create_task(follow(options.config, text, changed))
+    following = [
+        asyncio.create_task(follow(options.config, text, changed)),
+        asyncio.create_task(keys.follow()),
+    ]
     try:
         return await process.serve(
             stopped,
@@ -134,7 +141,8 @@ async def serve(options: Options, reviewer: TokenReviewer, stopped: asyncio.Even
             drain_seconds=options.drain_seconds,
         )
     finally:
-        following.cancel()
+        for task in following:
+            task.cancel()
 
 
 class Process:
