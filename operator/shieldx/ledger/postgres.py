@@ -1,7 +1,7 @@
 """A shard's Postgres: load what a batch must know, store what it decided.
 
-One connection, one statement in flight. Values travel as arrays of numbers and texts; what they
-mean stands in `model`, what the statements do in `sql/`.
+One connection, one statement in flight. Rows travel as JSON arrays, one argument a table; what
+they mean stands in `model`, what the statements do in `sql/`.
 
     ShardUnavailableError   Postgres gave no answer, and was asked nothing that changes anything
     OutcomeUnknownError     the connection was lost while a batch was being stored
@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from shieldx.ledger.model import (
     Account,
     Changes,
+    Entry,
     Head,
     Hold,
     Lot,
@@ -59,7 +60,7 @@ LOCK: Final = (
     "from (select position from head where id = 0 for update) as locked"
 )
 LOAD: Final = "select load($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-STORE: Final = f"select store({', '.join(f'${n}' for n in range(1, 72))})"
+STORE: Final = f"select store({', '.join(f'${n}' for n in range(1, 13))})"
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.decode
@@ -261,24 +262,8 @@ def _seq_of(transfer: str, shard: str) -> int | None:
     return int(number) if fits else None
 
 
-def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
-    """Turn rows into columns; no rows, `width` empty columns."""
-    return (
-        [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
-    )
-
-
-def _text(metadata: object) -> str:
-    return _encode(metadata).decode()
-
-
-def _trace(parts: tuple[Part, ...]) -> str | None:
-    """Return parts as they are stored: most have none."""
-    return _text(parts) if parts else None
-
-
 def _arguments(state: State, changes: Changes) -> list[object]:
-    """Return the 71 arguments of `store`, in its order."""
+    """Return the 12 arguments of `store`, in its order."""
     head = changes.head
     accounts = [
         (
@@ -289,7 +274,7 @@ def _arguments(state: State, changes: Changes) -> list[object]:
             a.floor,
             a.state,
             a.version,
-            _text(a.metadata),
+            a.metadata,
             a.next_due,
             a.lots,
             a.alert,
@@ -311,7 +296,7 @@ def _arguments(state: State, changes: Changes) -> list[object]:
             g.state,
             g.created,
             g.version,
-            _text(g.metadata),
+            g.metadata,
         )
         for g in changes.lots.values()
     ]
@@ -325,9 +310,9 @@ def _arguments(state: State, changes: Changes) -> list[object]:
             m.kind,
             m.reference,
             m.reverses,
-            _text(m.metadata),
-            _trace(m.burnt),
-            _trace(m.restored),
+            m.metadata,
+            m.burnt or None,
+            m.restored or None,
             m.debit_after.balance,
             m.debit_after.held,
             m.debit_after.version,
@@ -356,25 +341,31 @@ def _arguments(state: State, changes: Changes) -> list[object]:
             h.state,
             h.expires_at,
             h.version,
-            _text(h.metadata),
-            _trace(h.claims),
+            h.metadata,
+            h.claims or None,
         )
         for h in changes.holds.values()
     ]
-    entries = [
-        (e.position, e.caller, e.key, e.operation, e.code, e.answer, e.hash, e.receipt)
-        for e in changes.entries
-    ]
+    groups = (accounts, lots, transfers, reversals, holds)
     return [
         state.head.position,
         head.position,
         head.seq,
         head.hash,
         head.at,
-        *_columns(accounts, 12),
-        *_columns(lots, 13),
-        *_columns(transfers, 17),
-        *_columns(reversals, 3),
-        *_columns(holds, 13),
-        *_columns(entries, 8),
+        *(_encode(rows).decode() for rows in groups),
+        *_chained(changes.entries),
     ]
+
+
+def _chained(entries: Sequence[Entry]) -> tuple[str, bytes]:
+    """Return the entries' rows, and their bytes that the rows point into."""
+    rows: list[tuple[object, ...]] = []
+    texts: list[bytes] = []
+    begins = 1
+    for e in entries:
+        operation, answer = len(e.operation), len(e.answer)
+        rows.append((e.position, e.caller, e.key, e.code, e.receipt, begins, operation, answer))
+        texts += (e.hash, e.operation, e.answer)
+        begins += len(e.hash) + operation + answer
+    return _encode(rows).decode(), b"".join(texts)

@@ -37,7 +37,7 @@ create table transfers (
     credit text not null collate "C",
     amount bigint not null check (amount > 0),
     kind text not null,
-    reference text unique,
+    reference text,
     reverses bigint,
     reversed bigint not null default 0,
     metadata jsonb not null,
@@ -53,6 +53,8 @@ create table transfers (
     check (debit <> credit),
     check (reversed between 0 and amount)
 );
+-- Most have none, and an index of nothing costs as much as one of something.
+create unique index transfers_reference on transfers (reference) where reference is not null;
 create index transfers_debit on transfers (debit, seq);
 create index transfers_credit on transfers (credit, seq);
 
@@ -251,6 +253,175 @@ begin
 end;
 $$;
 
+-- Rows travel as JSON arrays, a row each: one argument a table costs a fraction of one a column. A row's `before` is
+-- the version that it was read with, 0 for a new one. `place` is a position in the chain (that word is a keyword here).
+create function account_rows(_rows jsonb) returns table (
+    id text,
+    before bigint,
+    balance bigint,
+    held bigint,
+    floor bigint,
+    state text,
+    version bigint,
+    metadata jsonb,
+    next_due bigint,
+    lots integer,
+    alert bigint,
+    alerted boolean
+)
+language sql immutable
+as $$
+select
+    r ->> 0,
+    (r ->> 1)::bigint,
+    (r ->> 2)::bigint,
+    (r ->> 3)::bigint,
+    (r ->> 4)::bigint,
+    r ->> 5,
+    (r ->> 6)::bigint,
+    r -> 7,
+    (r ->> 8)::bigint,
+    (r ->> 9)::integer,
+    (r ->> 10)::bigint,
+    (r ->> 11)::boolean
+from jsonb_array_elements(_rows) as r
+$$;
+
+create function grant_rows(_rows jsonb) returns table (
+    id text,
+    before bigint,
+    account text,
+    amount bigint,
+    remaining bigint,
+    held bigint,
+    priority integer,
+    effective_at bigint,
+    expires_at bigint,
+    state text,
+    created bigint,
+    version bigint,
+    metadata jsonb
+)
+language sql immutable
+as $$
+select
+    r ->> 0,
+    (r ->> 1)::bigint,
+    r ->> 2,
+    (r ->> 3)::bigint,
+    (r ->> 4)::bigint,
+    (r ->> 5)::bigint,
+    (r ->> 6)::integer,
+    (r ->> 7)::bigint,
+    (r ->> 8)::bigint,
+    r ->> 9,
+    (r ->> 10)::bigint,
+    (r ->> 11)::bigint,
+    r -> 12
+from jsonb_array_elements(_rows) as r
+$$;
+
+create function transfer_rows(_rows jsonb) returns table (
+    seq bigint,
+    place bigint,
+    debit text,
+    credit text,
+    amount bigint,
+    kind text,
+    reference text,
+    reverses bigint,
+    metadata jsonb,
+    burnt jsonb,
+    restored jsonb,
+    debit_balance bigint,
+    debit_held bigint,
+    debit_version bigint,
+    credit_balance bigint,
+    credit_held bigint,
+    credit_version bigint
+)
+language sql immutable
+as $$
+select
+    (r ->> 0)::bigint,
+    (r ->> 1)::bigint,
+    r ->> 2,
+    r ->> 3,
+    (r ->> 4)::bigint,
+    r ->> 5,
+    r ->> 6,
+    (r ->> 7)::bigint,
+    r -> 8,
+    (r ->> 9)::jsonb,
+    (r ->> 10)::jsonb,
+    (r ->> 11)::bigint,
+    (r ->> 12)::bigint,
+    (r ->> 13)::bigint,
+    (r ->> 14)::bigint,
+    (r ->> 15)::bigint,
+    (r ->> 16)::bigint
+from jsonb_array_elements(_rows) as r
+$$;
+
+create function hold_rows(_rows jsonb) returns table (
+    id text,
+    before bigint,
+    opened bigint,
+    account text,
+    paid_to text,
+    amount bigint,
+    remaining bigint,
+    committed bigint,
+    state text,
+    expires_at bigint,
+    version bigint,
+    metadata jsonb,
+    claims jsonb
+)
+language sql immutable
+as $$
+select
+    r ->> 0,
+    (r ->> 1)::bigint,
+    (r ->> 2)::bigint,
+    r ->> 3,
+    r ->> 4,
+    (r ->> 5)::bigint,
+    (r ->> 6)::bigint,
+    (r ->> 7)::bigint,
+    r ->> 8,
+    (r ->> 9)::bigint,
+    (r ->> 10)::bigint,
+    r -> 11,
+    (r ->> 12)::jsonb
+from jsonb_array_elements(_rows) as r
+$$;
+
+-- An entry's bytes must stay as they are: they stand one behind the other in `_texts`, hash, operation and answer.
+create function entry_rows(_rows jsonb, _texts bytea) returns table (
+    place bigint,
+    caller text,
+    key text,
+    code text,
+    receipt text,
+    hash bytea,
+    operation bytea,
+    answer bytea
+)
+language sql immutable
+as $$
+select
+    (r ->> 0)::bigint,
+    r ->> 1,
+    r ->> 2,
+    r ->> 3,
+    r ->> 4,
+    substring(_texts from (r ->> 5)::integer for 32),
+    substring(_texts from (r ->> 5)::integer + 32 for (r ->> 6)::integer),
+    substring(_texts from (r ->> 5)::integer + 32 + (r ->> 6)::integer for (r ->> 7)::integer)
+from jsonb_array_elements(_rows) as r
+$$;
+
 -- Make a decided batch durable: one call, one commit. It refuses, by SQLSTATE,
 --   SX001  the chain has moved on, or a row has changed: reload and decide again
 --   SX002  the time is before the head's, or ahead of every clock
@@ -261,79 +432,21 @@ create function store(
     _seq bigint,
     _hash bytea,
     _at bigint,
-    _a_id text[],
-    _a_before bigint[],
-    _a_balance bigint[],
-    _a_held bigint[],
-    _a_floor bigint[],
-    _a_state text[],
-    _a_version bigint[],
-    _a_metadata text[],
-    _a_next_due bigint[],
-    _a_lots integer[],
-    _a_alert bigint[],
-    _a_alerted boolean[],
-    _g_id text[],
-    _g_before bigint[],
-    _g_account text[],
-    _g_amount bigint[],
-    _g_remaining bigint[],
-    _g_held bigint[],
-    _g_priority integer[],
-    _g_effective_at bigint[],
-    _g_expires_at bigint[],
-    _g_state text[],
-    _g_created bigint[],
-    _g_version bigint[],
-    _g_metadata text[],
-    _t_seq bigint[],
-    _t_position bigint[],
-    _t_debit text[],
-    _t_credit text[],
-    _t_amount bigint[],
-    _t_kind text[],
-    _t_reference text[],
-    _t_reverses bigint[],
-    _t_metadata text[],
-    _t_burnt text[],
-    _t_restored text[],
-    _t_debit_balance bigint[],
-    _t_debit_held bigint[],
-    _t_debit_version bigint[],
-    _t_credit_balance bigint[],
-    _t_credit_held bigint[],
-    _t_credit_version bigint[],
-    _r_seq bigint[],
-    _r_before bigint[],
-    _r_reversed bigint[],
-    _h_id text[],
-    _h_before bigint[],
-    _h_opened bigint[],
-    _h_account text[],
-    _h_to text[],
-    _h_amount bigint[],
-    _h_remaining bigint[],
-    _h_committed bigint[],
-    _h_state text[],
-    _h_expires_at bigint[],
-    _h_version bigint[],
-    _h_metadata text[],
-    _h_claims text[],
-    _e_position bigint[],
-    _e_caller text[],
-    _e_key text[],
-    _e_operation bytea[],
-    _e_code text[],
-    _e_answer bytea[],
-    _e_hash bytea[],
-    _e_receipt text[]
+    _accounts jsonb,
+    _grants jsonb,
+    _transfers jsonb,
+    _reversals jsonb,
+    _holds jsonb,
+    _entries jsonb,
+    _texts bytea
 ) returns void
 language plpgsql
 as $$
 declare
     _head head;
-    _changed bigint;
     _delta numeric;
+    _changed bigint;
+    _inserted bigint;
 begin
     select * into _head from head where id = 0 for update;
     if _head.position <> _expected then
@@ -342,13 +455,16 @@ begin
     if _at < _head.at or _at > greatest(_head.at, clock_microseconds()) + 1000000 then
         raise exception 'the time of the batch is out of line' using errcode = 'SX002';
     end if;
-    if _position - _expected <> cardinality(_e_position) or _seq - _head.seq <> cardinality(_t_seq) then
+    if
+        _position - _expected <> jsonb_array_length(_entries)
+        or _seq - _head.seq <> jsonb_array_length(_transfers)
+    then
         raise exception 'rows do not match the advance of the chain' using errcode = 'SX009';
     end if;
 
     -- Double entry: what some accounts lose, others gain.
     select sum(u.balance) - coalesce(sum(a.balance), 0) into _delta
-    from unnest(_a_id, _a_balance) as u (id, balance)
+    from account_rows(_accounts) as u
     left join accounts as a on a.id = u.id;
     if _delta <> 0 then
         raise exception 'the batch makes or loses %', _delta using errcode = 'SX009';
@@ -361,129 +477,112 @@ begin
         floor = u.floor,
         state = u.state,
         version = u.version,
-        metadata = u.metadata::jsonb,
+        metadata = u.metadata,
         next_due = u.next_due,
         lots = u.lots,
         alert = u.alert,
         alerted = u.alerted
-    from unnest(
-        _a_id, _a_before, _a_balance, _a_held, _a_floor, _a_state, _a_version, _a_metadata, _a_next_due, _a_lots,
-        _a_alert, _a_alerted
-    ) as u (id, before, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted)
+    from account_rows(_accounts) as u
     where a.id = u.id and u.before > 0 and a.version = u.before;
     get diagnostics _changed = row_count;
-    if _changed <> (select count(*) from unnest(_a_before) as b (before) where b.before > 0) then
-        raise exception 'an account has changed' using errcode = 'SX001';
+    if _changed < jsonb_array_length(_accounts) then
+        insert into accounts (id, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted)
+        select
+            u.id, u.balance, u.held, u.floor, u.state, u.version, u.metadata, u.next_due, u.lots, u.alert, u.alerted
+        from account_rows(_accounts) as u
+        where u.before = 0;
+        get diagnostics _inserted = row_count;
+        if _changed + _inserted < jsonb_array_length(_accounts) then
+            raise exception 'an account has changed' using errcode = 'SX001';
+        end if;
     end if;
-    insert into accounts (id, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted)
-    select
-        u.id, u.balance, u.held, u.floor, u.state, u.version, u.metadata::jsonb, u.next_due, u.lots, u.alert, u.alerted
-    from unnest(
-        _a_id, _a_before, _a_balance, _a_held, _a_floor, _a_state, _a_version, _a_metadata, _a_next_due, _a_lots,
-        _a_alert, _a_alerted
-    ) as u (id, before, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted)
-    where u.before = 0;
 
-    if cardinality(_t_seq) > 0 then
+    if _seq > _head.seq then
         insert into transfers (
             seq, position, at, debit, credit, amount, kind, reference, reverses, metadata, burnt, restored,
             debit_balance, debit_held, debit_version, credit_balance, credit_held, credit_version
         )
         select
-            u.seq, u.position, _at, u.debit, u.credit, u.amount, u.kind, u.reference, u.reverses, u.metadata::jsonb,
-            u.burnt::jsonb, u.restored::jsonb, u.debit_balance, u.debit_held, u.debit_version, u.credit_balance, u.credit_held, u.credit_version
-        from unnest(
-            _t_seq, _t_position, _t_debit, _t_credit, _t_amount, _t_kind, _t_reference, _t_reverses, _t_metadata,
-            _t_burnt, _t_restored, _t_debit_balance, _t_debit_held, _t_debit_version, _t_credit_balance, _t_credit_held, _t_credit_version
-        ) as u (
-            seq, position, debit, credit, amount, kind, reference, reverses, metadata, burnt, restored,
-            debit_balance, debit_held, debit_version, credit_balance, credit_held, credit_version
-        );
+            u.seq, u.place, _at, u.debit, u.credit, u.amount, u.kind, u.reference, u.reverses, u.metadata,
+            u.burnt, u.restored, u.debit_balance, u.debit_held, u.debit_version, u.credit_balance, u.credit_held,
+            u.credit_version
+        from transfer_rows(_transfers) as u;
     end if;
 
-    if cardinality(_r_seq) > 0 then
+    if jsonb_array_length(_reversals) > 0 then
         update transfers as t
-        set reversed = u.reversed
-        from unnest(_r_seq, _r_before, _r_reversed) as u (seq, before, reversed)
-        where t.seq = u.seq and t.reversed = u.before;
+        set reversed = (r ->> 2)::bigint
+        from jsonb_array_elements(_reversals) as r
+        where t.seq = (r ->> 0)::bigint and t.reversed = (r ->> 1)::bigint;
         get diagnostics _changed = row_count;
-        if _changed <> cardinality(_r_seq) then
+        if _changed <> jsonb_array_length(_reversals) then
             raise exception 'a transfer has been reversed meanwhile' using errcode = 'SX001';
         end if;
     end if;
 
-    if cardinality(_h_id) > 0 then
+    if jsonb_array_length(_holds) > 0 then
         update holds as h
         set
             remaining = u.remaining,
             committed = u.committed,
             state = u.state,
             version = u.version,
-            claims = u.claims::jsonb
-        from unnest(_h_id, _h_before, _h_remaining, _h_committed, _h_state, _h_version, _h_claims)
-            as u (id, before, remaining, committed, state, version, claims)
+            claims = u.claims
+        from hold_rows(_holds) as u
         where h.id = u.id and u.before > 0 and h.version = u.before;
         get diagnostics _changed = row_count;
-        if _changed <> (select count(*) from unnest(_h_before) as b (before) where b.before > 0) then
-            raise exception 'a hold has changed' using errcode = 'SX001';
-        end if;
         insert into holds (
             id, opened, account, "to", amount, remaining, committed, state, expires_at, version, metadata, claims
         )
         select
             u.id, u.opened, u.account, u.paid_to, u.amount, u.remaining, u.committed, u.state, u.expires_at,
-            u.version, u.metadata::jsonb, u.claims::jsonb
-        from unnest(
-            _h_id, _h_before, _h_opened, _h_account, _h_to, _h_amount, _h_remaining, _h_committed, _h_state,
-            _h_expires_at, _h_version, _h_metadata, _h_claims
-        ) as u (
-            id, before, opened, account, paid_to, amount, remaining, committed, state, expires_at, version, metadata,
-            claims
-        )
+            u.version, u.metadata, u.claims
+        from hold_rows(_holds) as u
         where u.before = 0;
+        get diagnostics _inserted = row_count;
+        if _changed + _inserted < jsonb_array_length(_holds) then
+            raise exception 'a hold has changed' using errcode = 'SX001';
+        end if;
     end if;
 
-    if cardinality(_g_id) > 0 then
+    if jsonb_array_length(_grants) > 0 then
         update grants as g
         set remaining = u.remaining, held = u.held, state = u.state, version = u.version
-        from unnest(_g_id, _g_before, _g_remaining, _g_held, _g_state, _g_version)
-            as u (id, before, remaining, held, state, version)
+        from grant_rows(_grants) as u
         where g.id = u.id and u.before > 0 and g.version = u.before;
         get diagnostics _changed = row_count;
-        if _changed <> (select count(*) from unnest(_g_before) as b (before) where b.before > 0) then
-            raise exception 'a grant has changed' using errcode = 'SX001';
-        end if;
         insert into grants (
             id, account, amount, remaining, held, priority, effective_at, expires_at, state, created, version, metadata
         )
         select
             u.id, u.account, u.amount, u.remaining, u.held, u.priority, u.effective_at, u.expires_at, u.state,
-            u.created, u.version, u.metadata::jsonb
-        from unnest(
-            _g_id, _g_before, _g_account, _g_amount, _g_remaining, _g_held, _g_priority, _g_effective_at,
-            _g_expires_at, _g_state, _g_created, _g_version, _g_metadata
-        ) as u (
-            id, before, account, amount, remaining, held, priority, effective_at, expires_at, state, created, version,
-            metadata
-        )
+            u.created, u.version, u.metadata
+        from grant_rows(_grants) as u
         where u.before = 0;
+        get diagnostics _inserted = row_count;
+        if _changed + _inserted < jsonb_array_length(_grants) then
+            raise exception 'a grant has changed' using errcode = 'SX001';
+        end if;
     end if;
 
     -- Only where some entry made no transfer can an account have changed otherwise.
-    if cardinality(_t_seq) < cardinality(_e_position) then
+    if _seq - _head.seq < _position - _expected then
         insert into figures (account, at, version, balance, held)
         select u.id, _at, u.version, u.balance, u.held
-        from unnest(_a_id, _a_before, _a_version, _a_balance, _a_held) as u (id, before, version, balance, held)
+        from account_rows(_accounts) as u
         where u.version > u.before and not exists (
-            select from unnest(_t_debit || _t_credit, _t_debit_version || _t_credit_version) as t (id, version)
-            where t.id = u.id and t.version = u.version
+            select from (
+                select t.debit as id, t.debit_version as version from transfer_rows(_transfers) as t
+                union all
+                select t.credit as id, t.credit_version as version from transfer_rows(_transfers) as t
+            ) as moved
+            where moved.id = u.id and moved.version = u.version
         );
     end if;
 
     insert into entries (position, at, caller, key, operation, code, answer, hash, receipt)
-    select u.position, _at, u.caller, u.key, u.operation, u.code, u.answer, u.hash, u.receipt
-    from unnest(_e_position, _e_caller, _e_key, _e_operation, _e_code, _e_answer, _e_hash, _e_receipt)
-        as u (position, caller, key, operation, code, answer, hash, receipt);
+    select u.place, _at, u.caller, u.key, u.operation, u.code, u.answer, u.hash, u.receipt
+    from entry_rows(_entries, _texts) as u;
 
     update head set position = _position, seq = _seq, hash = _hash, at = _at where id = 0;
 end;
