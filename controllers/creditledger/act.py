@@ -1,9 +1,10 @@
 """Carry out a plan, or let a ledger go. Every write may be the last: each can be repeated."""
 
+import base64
 import secrets
 from typing import Final
 
-from controllers.creditledger.manifests import Owner, postgres_secret
+from controllers.creditledger.manifests import Owner, postgres_secret, receipt_keys
 from controllers.creditledger.names import Names
 from controllers.creditledger.plan import Plan
 from shieldx.kube import Cluster, ConflictError, KubeError, Manifest, NamespaceTerminatingError
@@ -22,10 +23,13 @@ async def act(cluster: Cluster, names: Names, uid: str, plan: Plan) -> None:
     NameTakenError if that would overwrite an object that is not the ledger's.
     """
     try:
+        # Secrets are created where there is none, else left: the operator may not read them.
         for shard in plan.passwords:
-            # Created where there is none, else left as it is: the operator may not read Secrets.
             password = secrets.token_urlsafe(PASSWORD_BYTES)
             await cluster.create(postgres_secret(Owner(names, uid), shard, password))
+        if plan.passwords:
+            key = base64.b64encode(secrets.token_bytes(PASSWORD_BYTES)).decode()
+            await cluster.create(receipt_keys(Owner(names, uid), key))
         for manifest in plan.apply:
             await apply_own(cluster, manifest)
         await write_status(cluster, names, plan)
@@ -80,10 +84,12 @@ async def release(cluster: Cluster, names: Names, spec: CreditLedgerSpec) -> str
     )
     claims = ", ".join(names.volume_claim(shard.name) for shard in spec.shards)
     passwords = ", ".join(names.secret(shard.name) for shard in spec.shards)
+    keys = names.receipt_keys
     if spec.deletion_policy is DeletionPolicy.RETAIN:
         return (
-            f"Data kept in PersistentVolumeClaim {claims}, passwords in Secret {passwords}: a "
-            f"CreditLedger {names.ledger} with the same shards takes them up again"
+            f"Data kept in PersistentVolumeClaim {claims}, passwords in Secret {passwords}, "
+            f"receipt keys in Secret {keys}: a CreditLedger {names.ledger} with the same shards "
+            "takes them up again"
         )
     for shard in spec.shards:
         await cluster.delete(
@@ -97,4 +103,5 @@ async def release(cluster: Cluster, names: Names, spec: CreditLedgerSpec) -> str
             "v1", "PersistentVolumeClaim", names.namespace, names.volume_claim(shard.name)
         )
         await cluster.delete("v1", "Secret", names.namespace, names.secret(shard.name))
-    return f"Data deleted with PersistentVolumeClaim {claims} and Secret {passwords}"
+    await cluster.delete("v1", "Secret", names.namespace, keys)
+    return f"Data deleted with PersistentVolumeClaim {claims}, Secret {passwords} and {keys}"

@@ -43,6 +43,10 @@ class Names:
     def secret(self, shard: str) -> str:
         return f"{self.shard(shard)}-postgres"
 
+    @property
+    def receipt_keys(self) -> str:
+        return f"{self.ledger}-receipt-keys"
+
     def volume_claim(self, shard: str) -> str:
         return f"data-{self.shard(shard)}-0"
 

@@ -95,6 +95,9 @@ def sidecar(
             "shieldx-internal for --internal-port."
         ),
     ] = None,
+    receipt_keys: Annotated[
+        Path | None, typer.Option(help="Folder of keys that entries are sealed with.")
+    ] = None,
 ) -> None:
     """Serve the ledger API: for a ledger, for one pod (--relay), or on a laptop (--embedded)."""
     if relay or upstream is not None:
@@ -137,6 +140,7 @@ def sidecar(
                     drain_seconds=drain_seconds,
                     redis_url_file=redis_url_file,
                     internal=internal,
+                    receipt_keys=receipt_keys,
                 )
             )
         )
@@ -175,6 +179,9 @@ def keeper(
             "with it, writes go to the API process that writes for the shard."
         ),
     ] = None,
+    receipt_keys: Annotated[
+        Path | None, typer.Option(help="Folder of keys that entries are sealed with.")
+    ] = None,
 ) -> None:
     """Keep one ledger: expire holds, tell the operator how it is."""
     from shieldx.keeper.main import Options, run
@@ -191,6 +198,7 @@ def keeper(
                 port=port,
                 metrics_port=metrics_port,
                 token_file=token_file,
+                receipt_keys=receipt_keys,
             )
         )
     )
@@ -210,14 +218,31 @@ def verify(
     data: Annotated[
         Path | None, typer.Option(help="Data folder of `shieldx sidecar --embedded`.")
     ] = None,
+    receipt_keys: Annotated[
+        Path | None, typer.Option(help="Folder of the ledger's keys: check every receipt.")
+    ] = None,
+    receipt: Annotated[
+        str | None, typer.Option(help="Say which entry this receipt proves, if any.")
+    ] = None,
+    recorded: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POSITION:HASH",
+            help="How far the chain is known to reach: notice if its end was cut off.",
+        ),
+    ] = None,
 ) -> None:
     """Re-derive chain and balances; exit 0 if clean, 1 if not, 2 if that cannot be told."""
     if (dsn_file is None) == (data is None):
         raise typer.BadParameter("give --dsn-file FILE or --data DIR")
+    if receipt is not None and dsn_file is not None and receipt_keys is None:
+        raise typer.BadParameter("--receipt needs --receipt-keys DIR")
 
+    from shieldx.cli.ledger import Question
     from shieldx.cli.ledger import verify as verify_books
 
-    sys.exit(verify_books(dsn_file, data))
+    question = Question(dsn_file, data, receipt_keys, receipt, recorded)
+    sys.exit(verify_books(question))
 
 
 def main() -> None:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from controllers.creditledger.manifests import postgres, programs
 from controllers.creditledger.manifests.owner import API, KEEPER, Manifest, Owner, Settings
 from controllers.creditledger.manifests.postgres import postgres_secret
+from controllers.creditledger.manifests.programs import receipt_keys
 from shieldx.resources.creditledger import CreditLedgerSpec
 
-__all__ = ["Manifest", "Owner", "Settings", "objects", "postgres_secret"]
+__all__ = ["Manifest", "Owner", "Settings", "objects", "postgres_secret", "receipt_keys"]
 
 
 def objects(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Iterator[Manifest]:

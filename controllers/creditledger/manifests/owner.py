@@ -12,6 +12,7 @@ type Manifest = dict[str, Any]
 POSTGRES, API, KEEPER = "postgres", "api", "keeper"
 POSTGRES_PORT: Final = 5432
 SECRETS_DIR: Final = "/run/secrets/shieldx"
+RECEIPT_KEYS_DIR: Final = "/run/secrets/shieldx-receipt-keys"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from controllers.creditledger.manifests.owner import (
     KEEPER,
     POSTGRES,
     POSTGRES_PORT,
+    RECEIPT_KEYS_DIR,
     SECRETS_DIR,
     Manifest,
     Owner,
@@ -40,6 +41,23 @@ def config_map(owner: Owner, spec: CreditLedgerSpec) -> Manifest:
         "kind": "ConfigMap",
         "metadata": owner.metadata(owner.names.api, API),
         "data": {"ledger.json": json.dumps(_configuration(owner.names, spec), indent=1)},
+    }
+
+
+def receipt_keys(owner: Owner, key: str) -> Manifest:
+    """Return the first key that entries are sealed with; created once, never applied again.
+
+    It has no owner reference: deleting a ledger by accident must not lose what proves its past.
+    Adding a key `k2` rotates: the last one in order seals, the others verify.
+    """
+    metadata = owner.metadata(owner.names.receipt_keys, API)
+    del metadata["ownerReferences"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": "Opaque",
+        "stringData": {"k1": key},
     }
 
 
@@ -248,6 +266,7 @@ def _http_program(
                                 *arguments,
                                 f"--dsn-file={SECRETS_DIR}/dsn",
                                 f"--config={CONFIG_DIR}/ledger.json",
+                                f"--receipt-keys={RECEIPT_KEYS_DIR}",
                                 f"--port={API_PORT}",
                                 f"--metrics-port={METRICS_PORT}",
                             ],
@@ -263,6 +282,11 @@ def _http_program(
                             "volumeMounts": [
                                 {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True},
                                 {"name": "secret", "mountPath": SECRETS_DIR, "readOnly": True},
+                                {
+                                    "name": "receipt-keys",
+                                    "mountPath": RECEIPT_KEYS_DIR,
+                                    "readOnly": True,
+                                },
                                 {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the pod.
                             ],
                         }
@@ -275,6 +299,10 @@ def _http_program(
                                 "secretName": names.secret(shard.name),
                                 "items": [{"key": "dsn", "path": "dsn"}],
                             },
+                        },
+                        {
+                            "name": "receipt-keys",
+                            "secret": {"secretName": names.receipt_keys},
                         },
                         {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
                     ],

@@ -2,13 +2,17 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from shieldx.ledger.dsn import DsnError, read_dsn
 from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres, running_dsn
 from shieldx.ledger.postgres import ShardUnavailableError
-from shieldx.ledger.verify import Report
+from shieldx.ledger.seals import RECEIPT_KEYS, KeyRing, SealError
+from shieldx.ledger.verify import Recorded, Report
 from shieldx.ledger.verify import verify as verify_books
 
 CLEAN: Final = 0
@@ -16,39 +20,93 @@ BROKEN: Final = 1
 UNKNOWN: Final = 2
 
 
-def verify(dsn_file: Path | None, data: Path | None) -> int:
+class QuestionError(Exception):
+    """What was asked cannot be answered as it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which books, and what else is known of them."""
+
+    dsn_file: Path | None
+    data: Path | None
+    receipt_keys: Path | None = None
+    receipt: str | None = None
+    recorded: str | None = None
+
+    def ring(self) -> KeyRing | None:
+        """Return the ledger's keys where they are given, or lie beside its data."""
+        folder = self.receipt_keys
+        if folder is None and self.data is not None and (self.data / RECEIPT_KEYS).is_dir():
+            folder = self.data / RECEIPT_KEYS
+        return None if folder is None else KeyRing.read(folder)
+
+    def known_end(self) -> Recorded | None:
+        """Parse how far the chain is known to reach."""
+        if self.recorded is None:
+            return None
+        position, _, digest = self.recorded.partition(":")
+        try:
+            return Recorded(int(position), bytes.fromhex(digest))
+        except ValueError as error:
+            message = f"--recorded is POSITION:HASH, not {self.recorded!r}"
+            raise QuestionError(message) from error
+
+
+def verify(question: Question) -> int:
     """Re-derive chain and balances, say how they are, and return the exit code."""
+    refusals = (DsnError, EmbeddedError, ShardUnavailableError, SealError, QuestionError)
     try:
-        report = asyncio.run(_verify(dsn_file, data))
-    except (DsnError, EmbeddedError, ShardUnavailableError) as error:
+        report = asyncio.run(_verify(question))
+    except refusals as error:
         sys.stderr.write(f"shieldx ledger verify: {error}\n")
         return UNKNOWN
     except Exception as error:  # noqa: BLE001 — whatever it was, nothing is known about the books.
         reason = f"{type(error).__name__}: {error}"
         sys.stderr.write(f"shieldx ledger verify: this is no ledger of ours, or broken: {reason}\n")
         return UNKNOWN
-    sys.stdout.write(describe(report))
-    return CLEAN if report.problem is None else BROKEN
+    sys.stdout.write(describe(report, question.receipt))
+    proven = question.receipt is None or report.receipt_at is not None
+    return CLEAN if report.problem is None and proven else BROKEN
 
 
-async def _verify(dsn_file: Path | None, data: Path | None) -> Report:
-    if dsn_file is not None:
-        return await verify_books(read_dsn(dsn_file))
-    if data is None or not (data / "pgdata").is_dir():
+async def _verify(question: Question) -> Report:
+    ring, end = question.ring(), question.known_end()
+    if question.receipt is not None and ring is None:
+        raise QuestionError("a receipt is checked with the ledger's keys: give --receipt-keys DIR")
+    async with _dsn(question) as dsn:
+        return await verify_books(dsn, ring, end, question.receipt)
+
+
+@asynccontextmanager
+async def _dsn(question: Question) -> AsyncIterator[str]:
+    data = question.data
+    if question.dsn_file is not None:
+        yield read_dsn(question.dsn_file)
+    elif data is None or not (data / "pgdata").is_dir():
         raise EmbeddedError(f"{data} holds no ledger; it is made by: shieldx sidecar --embedded")
-    running = running_dsn(data)
-    if running is not None:
-        return await verify_books(running)
-    async with EmbeddedPostgres(data) as server:
-        return await verify_books(server.dsn)
+    elif (running := running_dsn(data)) is not None:
+        yield running
+    else:
+        async with EmbeddedPostgres(data) as server:
+            yield server.dsn
 
 
-def describe(report: Report) -> str:
-    """Say in one paragraph what was verified and how it came out."""
+def describe(report: Report, receipt: str | None = None) -> str:
+    """Say in a few lines what was verified and how it came out."""
     counted = (
         f"{report.entries} entries, {report.transfers} transfers, {report.accounts} accounts, "
-        f"{report.holds} holds verified"
+        f"{report.holds} holds, {report.grants} grants verified"
     )
-    if report.problem is None:
-        return f"{counted}: clean\n"
-    return f"{counted}: NOT clean\nfirst problem: {report.problem}\n"
+    if report.sealed:
+        counted += f", {report.sealed} receipts genuine"
+    text = f"{counted}: clean\n"
+    if report.problem is not None:
+        text = f"{counted}: NOT clean\nfirst problem: {report.problem}\n"
+    elif report.end is not None:
+        text += f"the chain ends at {report.end.position}:{report.end.hash.hex()}\n"
+    if receipt is None:
+        return text
+    if report.receipt_at is None:
+        return f"{text}receipt: no entry up to here has it\n"
+    return f"{text}receipt: genuine, of entry {report.receipt_at}\n"

@@ -28,6 +28,7 @@ from shieldx.ledger.forward import Forward
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.schema import SchemaError
+from shieldx.ledger.seals import KeyRing, SealError, follow_keys
 from shieldx.ledger.writer import Peers
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Options:
     port: int = 5004
     metrics_port: int | None = None
     token_file: Path | None = None
+    receipt_keys: Path | None = None
 
 
 class StartError(Exception):
@@ -60,7 +62,7 @@ def run(options: Options) -> int:
     """Keep the ledger until told to stop."""
     try:
         return uvloop.run(_run(options))
-    except (StartError, DsnError, SchemaError) as error:
+    except (StartError, DsnError, SchemaError, SealError) as error:
         sys.stderr.write(f"shieldx keeper: {error}\n")
         return 2
 
@@ -81,7 +83,8 @@ async def keep(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event
     """Serve and expire until `stopped`."""
     namespace, name = _operator(options.operator)
     peers = Peers(Forward(options.token_file)) if options.token_file is not None else None
-    ledger = Ledger.open(read_dsn(options.dsn_file), _shard(options.config), peers)
+    ring = KeyRing.read(options.receipt_keys) if options.receipt_keys else None
+    ledger = Ledger.open(read_dsn(options.dsn_file), _shard(options.config), peers, ring)
     expiry = Expiry(ledger.reads.due_accounts, ledger.submit)
     sources = Sources(
         status=lambda: _status(ledger),
@@ -97,11 +100,14 @@ async def keep(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event
         if not await _migrate(ledger, stopped):
             return
         await ledger.start()
-        expiring = asyncio.create_task(expiry.run())
+        working = [asyncio.create_task(expiry.run())]
+        if options.receipt_keys and ring:
+            keys = follow_keys(options.receipt_keys, ring, ledger.seal_with)
+            working.append(asyncio.create_task(keys))
         await stopped.wait()
-        expiring.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await expiring
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
 
 
 async def _listen(

@@ -128,7 +128,9 @@ class Batcher:
         application: str = APPLICATION,
         monotonic: Callable[[], float] = time.monotonic,
         on_batch: Callable[[int, float], None] | None = None,
+        seal: Callable[[bytes], str] | None = None,
     ) -> None:
+        self._seal = seal
         self.on_batch = on_batch
         self.stopped_because: str | None = None
         self._dsn = dsn
@@ -141,7 +143,7 @@ class Batcher:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._shard: Shard | None = None
-        self._state = State(shard)
+        self._state = State(shard, seal)
         self._clock_offset = 0
         self._wary = 0
         self._next_connect = 0.0
@@ -150,6 +152,10 @@ class Batcher:
     def ready(self) -> bool:
         """Whether the database was there when last used, and may be used."""
         return self._shard is not None and self.stopped_because is None
+
+    def seal_with(self, seal: Callable[[bytes], str]) -> None:
+        """Seal new entries so from the next batch on."""
+        self._seal = self._state.seal = seal
 
     @property
     def queued(self) -> int:
@@ -352,7 +358,7 @@ class Batcher:
             self._shard = None
 
     def _forget(self) -> None:
-        self._state = State(self._name)
+        self._state = State(self._name, self._seal)
 
 
 async def perform(batcher: Batcher, caller: str, key: str | None, operation: Operation) -> Answer:

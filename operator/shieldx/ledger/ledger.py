@@ -9,6 +9,7 @@ from shieldx.ledger.leadership import Leadership
 from shieldx.ledger.postgres import APPLICATION, connect
 from shieldx.ledger.reads import Reads
 from shieldx.ledger.schema import migrate
+from shieldx.ledger.seals import KeyRing
 from shieldx.ledger.writer import Peers, Writer
 
 
@@ -18,11 +19,14 @@ class Ledger:
     With `peers`, one process decides for all of them; without, this one decides for itself.
     """
 
-    def __init__(self, dsn: str, shard: str, peers: Peers | None = None) -> None:
+    def __init__(
+        self, dsn: str, shard: str, peers: Peers | None = None, ring: KeyRing | None = None
+    ) -> None:
         application = f"{APPLICATION} {secrets.token_hex(4)}"
         self._dsn = dsn
         self._shard = shard
-        self.batcher = Batcher(dsn, shard, application=application)
+        seal = ring.seal if ring else None
+        self.batcher = Batcher(dsn, shard, application=application, seal=seal)
         self.reads = Reads(dsn, shard)
         self.history = History(self.reads, shard)
         self.writer: Writer | None = None
@@ -31,9 +35,15 @@ class Ledger:
             self.writer = Writer(self.batcher, leadership, peers.way)
 
     @classmethod
-    def open(cls, dsn: str, shard: str, peers: Peers | None = None) -> Self:
-        """Return a ledger that has done nothing yet."""
-        return cls(dsn, shard, peers)
+    def open(
+        cls, dsn: str, shard: str, peers: Peers | None = None, ring: KeyRing | None = None
+    ) -> Self:
+        """Return a ledger that has done nothing yet; with a `ring` it gives receipts."""
+        return cls(dsn, shard, peers, ring)
+
+    def seal_with(self, ring: KeyRing) -> None:
+        """Give receipts with these keys from now on."""
+        self.batcher.seal_with(ring.seal)
 
     async def migrate(self) -> int:
         """Bring the database to this program's schema; return its version.

@@ -9,17 +9,23 @@ bytes in base64. New entries are sealed with the key whose id sorts last; the ot
 verification. So a key is rotated by adding one.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Self
 
+logger = logging.getLogger(__name__)
+
 KEY_BYTES: Final = 32
+POLL_SECONDS: Final = 5.0
+RECEIPT_KEYS: Final = "receipt-keys"  # the folder of a laptop's ledger that has them
 KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
@@ -28,13 +34,18 @@ class SealError(Exception):
 
 
 class KeyRing:
-    """The keys of one ledger by id."""
+    """The keys of one ledger by id; two rings are equal if their keys are."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         if not keys:
             raise SealError("there is no key: add one as a file with 32 random bytes in base64")
         self._keys = dict(keys)
         self._current = max(keys)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KeyRing) and self._keys == other._keys
+
+    __hash__ = None  # type: ignore[assignment]  # Keys are not for looking things up by.
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -66,6 +77,27 @@ class KeyRing:
         if key is None:
             raise SealError(f"the key {name!r} of its receipt is not among the given ones")
         return hmac.compare_digest(mac, _mac(key, digest))
+
+
+async def follow_keys(
+    folder: Path,
+    seen: KeyRing,
+    changed: Callable[[KeyRing], None],
+    *,
+    every_seconds: float = POLL_SECONDS,
+) -> None:
+    """Call `changed` whenever the keys of a mounted directory have become others."""
+    while True:
+        await asyncio.sleep(every_seconds)
+        try:
+            ring = await asyncio.to_thread(KeyRing.read, folder)
+        except SealError as error:
+            logger.warning("The receipt keys cannot be read, the last ones stay: %s", error)
+            continue
+        if ring != seen:
+            seen = ring
+            changed(ring)
+            logger.info("The receipt keys were reloaded")
 
 
 def _mac(key: bytes, digest: bytes) -> str:

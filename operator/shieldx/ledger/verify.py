@@ -28,8 +28,20 @@ class _MismatchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """How far the chain was known to reach by somebody outside of the database."""
+
+    position: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """How much was verified, and the first problem, or None; `sealed` receipts were checked."""
+    """How much was verified, and the first problem, or None.
+
+    `sealed` receipts were checked; `end` is what to record elsewhere; `receipt_at` is the entry
+    whose receipt was asked for.
+    """
 
     entries: int
     transfers: int
@@ -38,17 +50,16 @@ class Report:
     grants: int
     sealed: int
     problem: str | None
+    end: Recorded | None = None
+    receipt_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """How far the chain was known to reach by somebody outside of the database."""
-
-    position: int
-    hash: bytes
-
-
-async def verify(dsn: str, ring: KeyRing | None = None, recorded: Recorded | None = None) -> Report:
+async def verify(
+    dsn: str,
+    ring: KeyRing | None = None,
+    recorded: Recorded | None = None,
+    receipt: str | None = None,
+) -> Report:
     """Return what was verified; ShardUnavailableError if there is no database to read.
 
     With a `ring` every receipt is checked too; with what was `recorded` elsewhere, that nothing
@@ -57,18 +68,24 @@ async def verify(dsn: str, ring: KeyRing | None = None, recorded: Recorded | Non
     connection = await connect(dsn)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            return await _Verification(connection, ring, recorded).run()
+            return await _Verification(connection, ring, recorded, receipt).run()
     finally:
         await connection.close()
 
 
 class _Verification:
     def __init__(
-        self, connection: asyncpg.Connection, ring: KeyRing | None, recorded: Recorded | None
+        self,
+        connection: asyncpg.Connection,
+        ring: KeyRing | None,
+        recorded: Recorded | None,
+        receipt: str | None,
     ) -> None:
         self._connection = connection
         self._ring = ring
         self._recorded = recorded
+        self._receipt = receipt
+        self._receipt_at: int | None = None
         self._books = Books("")
         self._position = 0
         self._at = 0
@@ -95,6 +112,8 @@ class _Verification:
             len(books.lots),
             self._sealed,
             problem,
+            Recorded(self._position, self._hash),
+            self._receipt_at,
         )
 
     async def _read_chain(self) -> None:
@@ -162,6 +181,8 @@ class _Verification:
         if not genuine:
             raise _MismatchError(f"{where}: its receipt was not made with the ledger's key")
         self._sealed += 1
+        if receipt == self._receipt:
+            self._receipt_at = entry["position"]
 
     async def _original(self, operation: Row) -> Row | None:
         """Return the transfer that a reversal reverses, which has been compared before."""

@@ -27,6 +27,7 @@ from shieldx.ledger.forward import Forward
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.schema import SchemaError
+from shieldx.ledger.seals import RECEIPT_KEYS, KeyRing, SealError, follow_keys
 from shieldx.ledger.writer import Peers
 from shieldx.sidecar.api import MOST_IN_FLIGHT, Api
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
@@ -65,6 +66,7 @@ class Options:
     drain_seconds: float = 5.0
     redis_url_file: Path | None = None
     internal: InternalOptions | None = None
+    receipt_keys: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def run(options: Options | EmbeddedOptions) -> int:
         if isinstance(options, EmbeddedOptions):
             return uvloop.run(_embedded(options))
         return uvloop.run(_deployed(options))
-    except (StartError, ConfigError, DsnError, EmbeddedError, SchemaError) as error:
+    except (StartError, ConfigError, DsnError, EmbeddedError, SchemaError, SealError) as error:
         sys.stderr.write(f"shieldx sidecar: {error}\n")
         return 2
 
@@ -90,7 +92,8 @@ def run(options: Options | EmbeddedOptions) -> int:
 async def _embedded(options: EmbeddedOptions) -> int:
     stopped = stop_signals()
     async with EmbeddedPostgres(options.data) as server:
-        process = Process(server.dsn, Config(ledger="embedded/ledger"), NoTokens())
+        ring = KeyRing.create(server.data / RECEIPT_KEYS)
+        process = Process(server.dsn, Config(ledger="embedded/ledger"), NoTokens(), ring=ring)
         return await process.serve(
             stopped,
             host=LOOPBACK,
@@ -117,8 +120,14 @@ async def serve(
     accounts = ServiceAccounts(SignedTokens(TokenCache(reviewer), keys), config.policy())
     internal = options.internal
     peers = Peers(Forward(internal.token_file), internal.address) if internal else None
+    ring = KeyRing.read(options.receipt_keys) if options.receipt_keys else None
     process = Process(
-        read_dsn(options.dsn_file), config, accounts, options.redis_url_file, peers=peers
+        read_dsn(options.dsn_file),
+        config,
+        accounts,
+        options.redis_url_file,
+        peers=peers,
+        ring=ring,
     )
     if internal is not None:
         process.open_internally(admission(reviewer, internal.peers), options.host, internal.port)
@@ -132,6 +141,9 @@ async def serve(
         asyncio.create_task(follow(options.config, text, changed)),
         asyncio.create_task(keys.follow()),
     ]
+    if options.receipt_keys and ring:
+        sealing = follow_keys(options.receipt_keys, ring, process.ledger.seal_with)
+        following.append(asyncio.create_task(sealing))
     try:
         return await process.serve(
             stopped,
@@ -156,8 +168,9 @@ class Process:
         redis_url_file: Path | None = None,
         *,
         peers: Peers | None = None,
+        ring: KeyRing | None = None,
     ) -> None:
-        self.ledger = Ledger.open(dsn, config.shard, peers)
+        self.ledger = Ledger.open(dsn, config.shard, peers, ring)
         self.guards = Guards(config, redis_url_file)
         self.metrics = ApiMetrics(
             queue_length=lambda: self.ledger.queued,
