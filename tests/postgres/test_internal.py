@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from shieldx.keeper.main import Options, keep
 from shieldx.kube.cluster import Identity
 from shieldx.ledger.batcher import Job
 from shieldx.ledger.forward import AUDIENCE, Forward
@@ -14,6 +15,7 @@ from shieldx.ledger.jobs import decode_answers, encode_jobs
 from shieldx.ledger.operations import OpenAccount
 from shieldx.ledger.records import Code
 from shieldx.ledger.relay import NotSentError
+from shieldx.ledger.verify import verify
 from shieldx.ledger.writer import Peers
 from shieldx.sidecar.auth import NoTokens
 from shieldx.sidecar.internal import InternalOptions, admission, internal_options
@@ -24,6 +26,7 @@ from tests.support.trio import free_port
 pytestmark = pytest.mark.postgres
 
 API = "shop/credits-api"
+FORWARDED = b"shieldx_ledger_forwarded_operations_total 1.0"
 
 
 class Reviewer:
@@ -40,6 +43,7 @@ class Internal(Service):
 
     def __init__(self, dsn: str, folder: Path) -> None:
         super().__init__(dsn)
+        self.dsn = dsn
         self.internal = free_port()
         (folder / "token").write_text(API)
         self.forward = Forward(folder / "token")
@@ -126,6 +130,33 @@ async def test_who_is_not_the_writer_takes_nothing(service: Internal) -> None:
     assert not await service.forward.hears(address)
     with pytest.raises(NotSentError):
         await service.forward.send(address, [])
+
+
+async def test_the_keeper_settles_through_the_writer(service: Internal, tmp_path: Path) -> None:
+    async with service.client() as client:
+        await client.account("a", 10)
+        await client.post("/v1/holds", {"account": "a", "amount": 4, "timeout_seconds": 1})
+    (tmp_path / "dsn").write_text(service.dsn)
+    (tmp_path / "config.json").write_text('{"ledger": "test/credits", "shard": "s0"}')
+    options = Options(
+        dsn_file=tmp_path / "dsn",
+        config=tmp_path / "config.json",
+        operator="shieldx-system:operator",
+        host="127.0.0.1",
+        port=free_port(),
+        token_file=tmp_path / "token",
+    )
+    stopped = asyncio.Event()
+    keeping = asyncio.create_task(keep(options, Reviewer(), stopped))
+
+    async with asyncio.timeout(20), service.client() as client:
+        while FORWARDED not in (await client.get("/metrics")).payload:  # noqa: ASYNC110 - a count
+            await asyncio.sleep(0.1)
+
+    stopped.set()
+    await keeping
+    report = await verify(service.dsn)
+    assert report.problem is None
 
 
 async def test_a_port_that_nobody_listens_on_was_sent_nothing(service: Internal) -> None:

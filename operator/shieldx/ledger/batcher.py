@@ -37,6 +37,7 @@ from shieldx.ledger.operations import (
 from shieldx.ledger.postgres import (
     APPLICATION,
     BreachError,
+    KnownKeyError,
     OutcomeUnknownError,
     Shard,
     ShardUnavailableError,
@@ -268,7 +269,8 @@ class Batcher:
                 return await self._attempt_locked(shard, jobs)
             except StaleError as refused:
                 logger.debug("Deciding again: %s", refused)
-                self._forget()
+                if not isinstance(refused, KnownKeyError):
+                    self._forget()
                 self._wary = WARY_BATCHES
         raise ShardUnavailableError(f"{ATTEMPTS} attempts were overtaken")
 
@@ -293,6 +295,8 @@ class Batcher:
         needs = _needs(state, jobs, now, wary=wary)
         if needs:
             await self._load(shard, needs, now)
+            if any(key in state.keys for key in needs.keys):
+                self._wary = WARY_BATCHES
             if state.head.at > now:
                 # Another process is ahead of our clock: what is overdue must be seen by its time.
                 now = state.head.at

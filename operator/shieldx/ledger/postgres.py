@@ -6,6 +6,7 @@ they mean stands in `model`, what the statements do in `sql/`.
     ShardUnavailableError   Postgres gave no answer, and was asked nothing that changes anything
     OutcomeUnknownError     the connection was lost while a batch was being stored
     StaleError              the chain has moved on, or a row changed: reload and decide again
+    └── KnownKeyError       only a key was not known here: load the keys and decide again
     BreachError             the database refuses what the model decided: a defect, or tampering
 """
 
@@ -51,6 +52,7 @@ SETTINGS: Final = {
     "tcp_user_timeout": "5000",
     "idle_in_transaction_session_timeout": "10000",
 }
+KEY_INDEX: Final = "entries_key"
 STALE: Final = frozenset({"SX001", "SX002", "23505", "40001", "40P01"})
 # The server says itself that the statement was not committed.
 NOT_DONE: Final = frozenset({"57P01", "57P03", "53300", "57014"})
@@ -76,6 +78,10 @@ class OutcomeUnknownError(Exception):
 
 class StaleError(Exception):
     """The chain has moved on, or a row has changed: reload and decide again."""
+
+
+class KnownKeyError(StaleError):
+    """Only a key was not known here: what else is remembered is as it was."""
 
 
 class BreachError(Exception):
@@ -204,6 +210,8 @@ class Shard:
         except (OSError, TimeoutError, asyncpg.InterfaceError) as silence:
             raise OutcomeUnknownError(repr(silence)) from silence
         except asyncpg.PostgresError as refused:
+            if getattr(refused, "constraint_name", None) == KEY_INDEX:
+                raise KnownKeyError(str(refused)) from refused
             if refused.sqlstate in STALE:
                 raise StaleError(str(refused)) from refused
             if refused.sqlstate in NOT_DONE:

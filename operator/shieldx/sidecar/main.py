@@ -211,7 +211,7 @@ class Process:
             internal = Internal(
                 self.ledger.batcher.submit, lambda: writer.leadership.mine, authenticator
             )
-            self.metrics.also.append(partial(writer_metrics, writer))
+            self.metrics.also.append(partial(writer_metrics, writer, internal))
             self.internal_server = Server(internal.handle, INTERNAL_LIMITS)
             self._internal_address = (host, port)
 

@@ -6,10 +6,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from shieldx.ledger.routing import Role
 from shieldx.ledger.writer import Writer
+from shieldx.sidecar.internal import Internal
 
 
-def writer_metrics(writer: Writer) -> Iterable[Metric]:
-    """Yield role, relayed operations, silent calls and takeovers of one process."""
+def writer_metrics(writer: Writer, internal: Internal) -> Iterable[Metric]:
+    """Yield one process's role, what it relayed and decided for others, silences, takeovers."""
     role = GaugeMetricFamily(
         "shieldx_ledger_role",
         "1 for what this process is to its shard: its writer, a relay to it, or on its own "
@@ -23,6 +24,11 @@ def writer_metrics(writer: Writer) -> Iterable[Metric]:
         "shieldx_ledger_relayed_operations",
         "Operations that came to this process and were settled as a relay.",
         writer.relayed,
+    )
+    yield CounterMetricFamily(
+        "shieldx_ledger_forwarded_operations",
+        "Operations that other processes sent to this one as the writer.",
+        internal.forwarded,
     )
     yield CounterMetricFamily(
         "shieldx_ledger_silences",
