@@ -11,6 +11,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from shieldx.resources.creditledger import Scope
+
 app = typer.Typer(
     name="shieldx",
     help="Prepaid credit ledgers and evidence-based rollouts on Kubernetes.",
@@ -77,6 +79,9 @@ def sidecar(
     redis_url_file: Annotated[
         Path | None, typer.Option(help="File with the redis:// address of shared rate limits.")
     ] = None,
+    api_keys: Annotated[
+        Path | None, typer.Option(help="Folder with an entry a holder of an API key.")
+    ] = None,
     internal_port: Annotated[
         int | None, typer.Option(help="Port for the ledger's other processes: one writes for all.")
     ] = None,
@@ -141,6 +146,7 @@ def sidecar(
                     redis_url_file=redis_url_file,
                     internal=internal,
                     receipt_keys=receipt_keys,
+                    api_keys=api_keys,
                 )
             )
         )
@@ -243,6 +249,25 @@ def verify(
 
     question = Question(dsn_file, data, receipt_keys, receipt, recorded)
     sys.exit(verify_books(question))
+
+
+@ledger.command("api-key")
+def api_key(
+    *,
+    name: Annotated[str, typer.Argument(help="Name of the caller that will have the key.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; repeatable.")],
+    accounts: Annotated[
+        list[str] | None,
+        typer.Option(help="Prefix of the accounts that it is limited to; repeatable."),
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36500, help="After so many days it expires.")
+    ] = None,
+) -> None:
+    """Make an API key: print it once, and the entry by which a ledger will know it."""
+    from shieldx.cli.api_keys import make
+
+    sys.exit(make(name, scope, accounts or [], days))
 
 
 def main() -> None:

@@ -52,6 +52,7 @@ class Case:
 LEDGER, EXPERIMENT, RUN = "CreditLedger", "ShadowExperiment", "ExperimentRun"
 GUARDRAIL = "spec.metrics.guardrails.0"
 ERRORS: Final = MINIMAL[EXPERIMENT]["spec"]["metrics"]["guardrails"][0]
+CALLER: Final = {"namespace": "shop", "name": "till", "scopes": ["read"]}
 
 CREATED: Final = [
     Case(LEDGER, "metadata.name", "c" * 41, "must be at most 40 characters of a-z"),
@@ -123,6 +124,18 @@ SHAPES: Final = [
     Case(LEDGER, "spec.shards", [], "should have at least 1 items"),
     Case(LEDGER, "spec.shards", [{"name": "s0"}], "spec.shards[0].managed: Required value"),
     Case(LEDGER, "spec.api.replicas", 0, "spec.api.replicas in body should be greater than"),
+    Case(
+        LEDGER,
+        "spec.api",
+        {"auth": {"apiKeysSecretRef": {}}},
+        "spec.api.auth.apiKeysSecretRef.name: Required value",
+    ),
+    Case(
+        LEDGER,
+        "spec.api",
+        {"auth": {"serviceAccounts": [{**CALLER, "accounts": ["/shop"]}]}},
+        "spec.api.auth.serviceAccounts[0].accounts[0] in body should match",
+    ),
     Case(LEDGER, "spec.deletionPolicy", "Keep", 'supported values: "Retain", "Delete"'),
     Case(LEDGER, "spec.backup", {}, 'unknown field "spec.backup"'),
     Case(EXPERIMENT, "spec.target.kind", "Job", "spec.target.kind: Unsupported value"),

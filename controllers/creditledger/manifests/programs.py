@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Final
 
-from controllers.creditledger.manifests import internal
+from controllers.creditledger.manifests import api_keys, internal
 from controllers.creditledger.manifests.owner import (
     API,
     KEEPER,
@@ -191,6 +191,8 @@ def api(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Manifest:
     internal.listen(manifest, owner)
     if spec.rate_limit.redis is not None:
         _mount_redis(manifest, spec.rate_limit.redis)
+    if spec.api_keys_secret is not None:
+        api_keys.mount(manifest, spec.api_keys_secret)
     return manifest
 
 

@@ -119,6 +119,7 @@ class CreditLedgerSpec:
     shards: tuple[ManagedShard, ...]
     api_replicas: int
     callers: tuple[Caller, ...]
+    api_keys_secret: str | None  # its entries are callers, known by their keys
     rate_limit: RateLimit
     default_timeout: timedelta
     max_timeout: timedelta
@@ -149,6 +150,7 @@ class CreditLedgerSpec:
                 )
                 for caller in spec["api"]["auth"]["serviceAccounts"]
             ),
+            api_keys_secret=spec["api"]["auth"].get("apiKeysSecretRef", {}).get("name"),
             rate_limit=RateLimit.parse(spec["api"].get("rateLimit", {})),
             default_timeout=parse_duration(spec["holds"]["defaultTimeout"]),
             max_timeout=parse_duration(spec["holds"]["maxTimeout"]),

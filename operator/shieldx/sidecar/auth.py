@@ -1,8 +1,9 @@
 """Who calls, and what that caller may do.
 
 A caller is a Kubernetes service account, known by its token (`shieldx.kube`), that the ledger's
-configuration names together with scopes and account prefixes. What lies outside the prefixes does
-not exist for that caller: 404, never "exists but is not yours".
+configuration names together with scopes and account prefixes; or the holder of an API key
+(`shieldx.sidecar.api_keys`). What lies outside the prefixes does not exist for that caller: 404,
+never "exists but is not yours".
 """
 
 import asyncio
@@ -81,7 +82,9 @@ class ServiceAccounts:
         """Go on at once when it is known whose the token is, else when the cluster has said."""
         token = bearer(exchange.authorization)
         if token is None:
-            _unauthenticated(exchange, "Send a service-account token: Authorization: Bearer ….")
+            unauthenticated(
+                exchange, "Send a service-account token or an API key: Authorization: Bearer …."
+            )
             return
         reviewed = self._tokens.known(token)
         if reviewed is not None:
@@ -109,7 +112,7 @@ class ServiceAccounts:
 
     def _admit(self, exchange: Exchange, identity: Identity | None, then: Then) -> None:
         if identity is None:
-            _unauthenticated(exchange, "The token is not valid for audience shieldx, or expired.")
+            unauthenticated(exchange, "The token is not valid for audience shieldx, or expired.")
             return
         caller = self.policy.get((identity.namespace, identity.name))
         if caller is None:
@@ -133,5 +136,6 @@ def bearer(authorization: bytes | None) -> bytes | None:
     return authorization[len(BEARER) :].strip() or None
 
 
-def _unauthenticated(exchange: Exchange, message: str) -> None:
+def unauthenticated(exchange: Exchange, message: str) -> None:
+    """Refuse whoever is not known, and say which scheme is."""
     exchange.refuse("unauthenticated", message, fields=CHALLENGE)

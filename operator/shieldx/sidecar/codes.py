@@ -67,7 +67,7 @@ CODES: Final[dict[str, Outcome]] = {
     "batch_aborted": _stays(409, "Another operation of the atomic batch was refused."),
     "idempotency_key_reused": _passes(422, "The key belongs to another operation."),
     "invalid_…": _passes(400, "The field named by the code is missing or malformed."),
-    "unauthenticated": _passes(401, "No valid service-account token."),
+    "unauthenticated": _passes(401, "No valid service-account token or API key."),
     "unknown_caller": _passes(403, "The service account is not configured for the ledger."),
     "missing_scope": _passes(403, "The caller lacks the scope in fact `scope`."),
     "not_found": _passes(404, "There is no such path."),

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shieldx.kube.signed_tokens import SignedTokens
+from shieldx.kube.signing_keys import SigningKeys
 from shieldx.kube.tokens import TokenCache, TokenReviewer
 from shieldx.ledger.batcher import Job
 from shieldx.ledger.forward import AUDIENCE, JOBS_PATH, WRITER_PATH
@@ -57,13 +59,20 @@ def internal_options(
     return InternalOptions(port, f"{host}:{port}", tuple(named), token_file)
 
 
-def admission(reviewer: TokenReviewer, peers: Iterable[tuple[str, str]]) -> Authenticator:
-    """Return what lets in the service accounts (namespace, name) of this ledger's processes."""
+def admission(
+    reviewer: TokenReviewer, peers: Iterable[tuple[str, str]], keys: SigningKeys | None = None
+) -> Authenticator:
+    """Return what lets in the service accounts (namespace, name) of this ledger's processes.
+
+    With the cluster's keys none of them waits for the cluster, or is shut out while it is away.
+    """
     policy: Policy = {
         (namespace, name): Caller(f"system:serviceaccount:{namespace}:{name}", frozenset())
         for namespace, name in peers
     }
-    return ServiceAccounts(TokenCache(reviewer, audience=AUDIENCE), policy)
+    reviews = TokenCache(reviewer, audience=AUDIENCE)
+    tokens = reviews if keys is None else SignedTokens(reviews, keys, audience=AUDIENCE)
+    return ServiceAccounts(tokens, policy)
 
 
 class Internal:

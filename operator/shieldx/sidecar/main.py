@@ -30,6 +30,7 @@ from shieldx.ledger.schema import SchemaError
 from shieldx.ledger.seals import RECEIPT_KEYS, KeyRing, SealError, follow_keys
 from shieldx.ledger.writer import Peers
 from shieldx.sidecar.api import MOST_IN_FLIGHT, Api
+from shieldx.sidecar.api_keys import KeyHolders
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config, ConfigError, follow, load
 from shieldx.sidecar.events import Feed
@@ -67,6 +68,7 @@ class Options:
     redis_url_file: Path | None = None
     internal: InternalOptions | None = None
     receipt_keys: Path | None = None
+    api_keys: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +123,18 @@ async def serve(
     internal = options.internal
     peers = Peers(Forward(internal.token_file), internal.address) if internal else None
     ring = KeyRing.read(options.receipt_keys) if options.receipt_keys else None
+    holders = KeyHolders(accounts)
     process = Process(
         read_dsn(options.dsn_file),
         config,
-        accounts,
+        holders,
         options.redis_url_file,
         peers=peers,
         ring=ring,
     )
     if internal is not None:
-        process.open_internally(admission(reviewer, internal.peers), options.host, internal.port)
+        door = admission(reviewer, internal.peers, keys)
+        process.open_internally(door, options.host, internal.port)
 
     def changed(new: Config) -> None:
         accounts.policy = new.policy()
@@ -144,6 +148,8 @@ async def serve(
     if options.receipt_keys and ring:
         sealing = follow_keys(options.receipt_keys, ring, process.ledger.seal_with)
         following.append(asyncio.create_task(sealing))
+    if options.api_keys is not None:
+        following.append(asyncio.create_task(holders.follow(options.api_keys)))
     try:
         return await process.serve(
             stopped,

@@ -46,7 +46,7 @@ def hidden_transfer(transfer: str) -> Refusal:
 
 
 def missing_scope(scope: Scope) -> Refusal:
-    message = f"The caller needs scope {scope}; grant it in spec.api.auth.serviceAccounts."
+    message = f"The caller needs scope {scope}; give it where spec.api.auth names the caller."
     return Refusal("missing_scope", message, {"scope": scope.value})
 
 

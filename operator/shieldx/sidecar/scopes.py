@@ -1,12 +1,5 @@
-"""What a caller may do at all, in one word each."""
+"""What a caller may do at all, in one word each: the scopes of the resource."""
 
-from enum import StrEnum
+from shieldx.resources.creditledger import Scope
 
-
-class Scope(StrEnum):
-    """What a caller may do at all."""
-
-    READ = "read"
-    WRITE = "write"
-    ISSUE = "issue"
-    ADMIN = "admin"
+__all__ = ["Scope"]
