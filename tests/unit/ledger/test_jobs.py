@@ -35,7 +35,7 @@ def test_a_job_travels_with_all_that_it_is_but_whom_to_tell() -> None:
 
 def test_answers_travel_whole() -> None:
     answers = [
-        [Answer(Code.CREATED, {"id": "tx", "balances": {"a": {"balance": -5}}}, replayed=True)],
+        [Answer(Code.CREATED, {"balances": {"a": {"held": -5}}}, replayed=True, receipt="r:1")],
         [Answer(Code.ACCOUNT_CLOSED, {"message": "closed"}), Answer(Code.BATCH_ABORTED, {})],
     ]
 
