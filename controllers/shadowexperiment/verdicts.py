@@ -26,11 +26,12 @@ from shieldx.stats import (
     StateMismatchError,
     Verdict,
     half_way_tolerance,
+    risk_of_attempt,
 )
 
 logger = logging.getLogger(__name__)
 
-# No bucket gives more than a third of the evidence that a roll-back needs.
+# No bucket gives more than a third of the evidence that a verdict needs.
 BUCKET_SHARE: Final = 1 / 3
 # Above these a weight does not rise: even odds of ten for harm, or more likely worse than not.
 DOUBTFUL_EVIDENCE: Final = 10.0
@@ -204,9 +205,8 @@ def _question(
     decision = spec.decision
     recent = math.ceil(decision.min_duration / decision.bucket)
     parameters = {
-        # All attempts at one revision together risk no more than twice what one may.
-        "rollback_risk": decision.rollback_risk / 2**attempt,
-        "promotion_risk": decision.promotion_risk / 2**attempt,
+        "rollback_risk": risk_of_attempt(decision.rollback_risk, attempt),
+        "promotion_risk": risk_of_attempt(decision.promotion_risk, attempt),
         "min_buckets": 1,
         "bucket_share": BUCKET_SHARE,
         "recent_buckets": recent,

@@ -1,7 +1,7 @@
 """Evidence about rates: numbers in, a verdict with proven error rates out. Pure."""
 
 from shieldx.stats.dispersion import Counts, Dispersion
-from shieldx.stats.engine import DecisionEngine, Report, Verdict
+from shieldx.stats.engine import DecisionEngine, Report, Verdict, risk_of_attempt
 from shieldx.stats.histogram import HistogramSpec
 from shieldx.stats.metric import (
     RESTARTS,
@@ -40,4 +40,5 @@ __all__ = [
     "operating_characteristics",
     "probability_of_more",
     "requests_to_decide",
+    "risk_of_attempt",
 ]

@@ -239,6 +239,15 @@ def cut_at(bucket_share: float, risk: float) -> float:
     return bucket_share * log(1.0 / risk) if bucket_share < 1.0 else inf
 
 
+def risk_of_attempt(risk: float, attempt: int) -> float:
+    """Return what attempt 0, 1, 2, … at the same question may risk: half of the one before.
+
+    All of them together err with probability at most 2 * risk, so trying again until it passes
+    is no way round.
+    """
+    return risk / 2.0**attempt
+
+
 def _check_specs(specs: Sequence[MetricSpec], mode: Mode) -> None:
     if not specs:
         raise ValueError("there is nothing to judge by: give at least one metric")

@@ -79,10 +79,15 @@ class Streams:
         return self.log_e_rollback >= self._harm_threshold
 
     @property
+    def log_e_promotion(self) -> Floats:
+        """The least log e-value of those that a promotion needs, shape `(runs,)`."""
+        deciding = [metric.log_e_safe for metric in self.metrics if not metric.spec.harm_only]
+        return np.stack(deciding).min(axis=0)
+
+    @property
     def safe(self) -> Flags:
         """Which runs have what a promotion needs now, shape `(runs,)`."""
-        deciding = [metric.log_e_safe for metric in self.metrics if not metric.spec.harm_only]
-        return np.stack(deciding).min(axis=0) >= self._promotion_threshold
+        return self.log_e_promotion >= self._promotion_threshold
 
 
 class _Metric:

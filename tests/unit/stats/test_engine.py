@@ -14,6 +14,7 @@ from shieldx.stats import (
     StateMismatchError,
     Verdict,
     half_way_tolerance,
+    risk_of_attempt,
 )
 
 ERRORS = MetricSpec("errors", base_rate=0.005, margin_rel=1.0)
@@ -224,6 +225,13 @@ def test_of_two_margins_the_looser_holds_at_the_present_rate() -> None:
 
     assert spec.margin_at(0.001).at(0.001) == pytest.approx(0.006)
     assert spec.margin_at(0.1).at(0.1) == pytest.approx(0.15)
+
+
+def test_all_attempts_together_risk_no_more_than_twice_one() -> None:
+    risks = [risk_of_attempt(0.01, attempt) for attempt in range(50)]
+
+    assert risks[:3] == [0.01, 0.005, 0.0025]
+    assert 0.0199 < sum(risks) <= 0.02
 
 
 def test_a_replayed_bucket_changes_nothing() -> None:

@@ -1,10 +1,10 @@
 """E-values are what they claim: never above one on average, wherever the null holds."""
 
 from itertools import product
+from math import comb
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from shieldx.stats.eprocess import (
     Centre,
@@ -19,9 +19,9 @@ from shieldx.stats.eprocess import (
     superiority_mixture,
 )
 
-SIZES = [(1, 1), (5, 2), (2, 6), (6, 5)]
+SIZES = list(product(range(13), range(13)))
 RATES = [0.004, 0.2, 0.5, 0.93]  # predicted, right or wrong: the truth is anywhere
-GRID = np.unique(np.concatenate([[0.0, 1e-6, 1.0 - 1e-6, 1.0], np.linspace(0.0, 1.0, 41)]))
+GRID = np.unique(np.concatenate([[0.0, 1e-6, 1.0 - 1e-6, 1.0], np.linspace(0.0, 1.0, 21)]))
 
 # (alternatives, line, side of the evidence): each process, mirrored, with both kinds of margin
 PROCESSES = {
@@ -38,21 +38,40 @@ PROCESSES = {
 }
 
 
+def chances(n: int, rates: Floats) -> Floats:
+    """The binomial chance of each count, shape (t, n + 1)."""
+    x = np.arange(n + 1)
+    return np.array([comb(n, each) for each in x]) * rates**x * (1.0 - rates) ** (n - x)
+
+
 def expectations(e_values: Floats, n_a: int, n_b: int, truths: Floats) -> Floats:
     """Average e-values of shape (n_a + 1, n_b + 1, k) over the counts, for (t, 2) true rates."""
-    chance_a = binom.pmf(np.arange(n_a + 1), n_a, truths[:, :1])
-    chance_b = binom.pmf(np.arange(n_b + 1), n_b, truths[:, 1:])
-    means: Floats = np.einsum("ta,abk,tb->tk", chance_a, e_values, chance_b)
+    chance_a, chance_b = chances(n_a, truths[:, :1]), chances(n_b, truths[:, 1:])
+    given_b = np.tensordot(chance_a, e_values, axes=(1, 0))
+    means: Floats = (given_b * chance_b[:, :, np.newaxis]).sum(axis=1)
     return means
 
 
 def all_e_values(n_a: int, n_b: int, rate: float, process: tuple[Floats, Line, int]) -> Floats:
     deltas, line, side = process
-    rows = [
-        log_e_values((n_a, x_a, n_b, x_b), rate, deltas, line, side)
-        for x_a, x_b in product(range(n_a + 1), range(n_b + 1))
-    ]
-    return np.exp(np.array(rows)).reshape(n_a + 1, n_b + 1, len(deltas))
+    x_a, x_b = np.array(list(product(range(n_a + 1), range(n_b + 1))), dtype=float).T
+    n = np.full((len(x_a), 1), 1.0)
+    counts = (n_a * n, x_a[:, np.newaxis], n_b * n, x_b[:, np.newaxis])
+    log_e = log_e_values(counts, rate * n, deltas, line, side)
+    return np.exp(log_e).reshape(n_a + 1, n_b + 1, len(deltas))
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_one_bucket_alone_has_the_e_values_that_it_has_among_many(process: str) -> None:
+    deltas, line, side = PROCESSES[process]
+
+    for n_a, n_b in ((5, 2), (3, 4), (12, 7), (0, 3)):
+        alone = [
+            log_e_values((n_a, x_a, n_b, x_b), 0.2, deltas, line, side)
+            for x_a, x_b in product(range(n_a + 1), range(n_b + 1))
+        ]
+        among = all_e_values(n_a, n_b, 0.2, PROCESSES[process]).reshape(-1, len(deltas))
+        assert np.exp(alone) == pytest.approx(among, rel=1e-12)
 
 
 @pytest.mark.parametrize("process", PROCESSES)
@@ -75,11 +94,11 @@ def test_at_the_projection_the_bound_is_met(process: str, rate: float) -> None:
     rates_b = shift_odds(rate, deltas)
     bets = side * (rates_b - line.at(rate)) > 0.0
 
-    for n_a, n_b in SIZES:
+    for n_a, n_b in product(range(1, 13), repeat=2):
         nearest = np.column_stack(project(n_a, rate, n_b, rates_b, line))
         e_values = all_e_values(n_a, n_b, rate, PROCESSES[process])
         means = np.diag(expectations(e_values, n_a, n_b, nearest))
-        assert means[bets] == pytest.approx(1.0, abs=1e-9)
+        assert means[bets] == pytest.approx(1.0, abs=1e-12)
 
 
 def test_evidence_grows_on_average_where_the_alternative_is_true() -> None:

@@ -1,0 +1,1 @@
+"""The promises of the decision, kept or not: `make proofs` runs them and writes the tables."""

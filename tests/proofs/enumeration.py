@@ -1,0 +1,83 @@
+"""E[e] <= 1 by counting: every outcome of small buckets, through the shipped evidence.
+
+For each pair of sizes the evidence on a metric is given each of the (n_a + 1)(n_b + 1) possible
+buckets, once; the e-values are then averaged with the exact binomial chances under every pair of
+true rates that the null allows. Nothing is simulated, nothing assumed about the projection.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import exp
+
+import numpy as np
+from scipy.stats import binom
+
+from shieldx.stats import MetricSpec
+from shieldx.stats.engine import cut_at
+from shieldx.stats.eprocess import Floats, Line
+from shieldx.stats.metric import MetricEvidence
+
+GRID = np.unique(np.concatenate([[0.0, 1e-6, 1.0 - 1e-6, 1.0], np.linspace(0.0, 1.0, 21)]))
+SPECS = (
+    MetricSpec("plain", base_rate=0.2),
+    MetricSpec("rare", base_rate=0.004, margin_rel=1.0, tolerance_rel=0.41),
+    MetricSpec("points", base_rate=0.1, margin_rel=0.0, margin_abs=0.05, tolerance_rel=1.0),
+    MetricSpec("both margins", base_rate=0.3, margin_rel=0.2, margin_abs=0.1, mde=0.2),
+    MetricSpec("orders", "higher", 0.6, margin_rel=0.2, tolerance_rel=0.1, mde=0.1),
+    MetricSpec("orders in points", "higher", 0.5, margin_rel=0.0, margin_abs=0.1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Nulls:
+    """Pairs of true rates that each claim allows, its border among them: shape `(t, 2)`."""
+
+    harm: Floats
+    noninferiority: Floats
+    superiority: Floats
+
+    @classmethod
+    def of(cls, spec: MetricSpec) -> "Nulls":
+        margin = spec.margin_at(spec.base_rate)
+        return cls(
+            harm=_allowed(spec.tolerated, spec.worse),
+            noninferiority=_allowed(margin, -spec.worse),
+            superiority=_allowed(Line(), -spec.worse),
+        )
+
+
+def _allowed(line: Line, side: int) -> Floats:
+    on_line = [(a, line.at(a)) for a in GRID if 0.0 <= line.at(a) <= 1.0]
+    null = [(a, b) for a, b in product(GRID, GRID) if side * (b - line.at(a)) <= 0.0]
+    return np.array(on_line + null)
+
+
+def largest_expectations(
+    spec: MetricSpec, sizes: Sequence[int], phi: float = 1.0, bucket_share: float = 1.0
+) -> tuple[float, float, float]:
+    """Return the largest E[e] of harm, non-inferiority and superiority over sizes and truths."""
+    nulls, worst = Nulls.of(spec), np.zeros(3)
+    for n_a, n_b in product(sizes, sizes):
+        e_values = np.array(list(_e_values(spec, n_a, n_b, phi, bucket_share)))
+        shaped = e_values.reshape(n_a + 1, n_b + 1, 3)
+        for claim, truths in enumerate((nulls.harm, nulls.noninferiority, nulls.superiority)):
+            chance_a = binom.pmf(np.arange(n_a + 1), n_a, truths[:, :1])
+            chance_b = binom.pmf(np.arange(n_b + 1), n_b, truths[:, 1:])
+            means = ((chance_a @ shaped[:, :, claim]) * chance_b).sum(axis=1)
+            worst[claim] = max(worst[claim], means.max())
+    return float(worst[0]), float(worst[1]), float(worst[2])
+
+
+def _e_values(
+    spec: MetricSpec, n_a: int, n_b: int, phi: float, bucket_share: float
+) -> Iterator[tuple[float, float, float]]:
+    cut = cut_at(bucket_share, 0.01)
+    for x_a, x_b in product(range(n_a + 1), range(n_b + 1)):
+        metric = MetricEvidence(spec, harm_cut=cut, promotion_cut=cut, recent_buckets=0)
+        metric.update((n_a, x_a, n_b, x_b), phi, gains_safety=True)
+        yield (
+            exp(metric.log_e_harm),
+            exp(metric.log_e_noninferiority),
+            exp(metric.log_e_superiority),
+        )
