@@ -403,8 +403,9 @@ def _needs(state: State, jobs: Sequence[Job], now: int, *, wary: bool) -> _Needs
 
 def _add(needs: _Needs, state: State, operation: Operation, now: int) -> None:
     match operation:
-        case Transfer(reference=str(reference)) if reference not in state.references:
-            needs.references.add(reference)
+        case Transfer(reference=reference):
+            if reference is not None and reference not in state.references:
+                needs.references.add(reference)
         case Commit(hold=hold) | Void(hold=hold) if hold not in state.holds:
             needs.holds.add(hold)
         case Reverse(transfer=transfer) if transfer not in state.posted:

@@ -244,12 +244,10 @@ def _lookup(known: Draft | State, table: str, name: str) -> Any:
 
 def must_fit(debit: Account, credit: Account, amount: int) -> None:
     """Refuse a movement after which a balance would be no number that the ledger can hold."""
-    for account, passes in (
-        (credit, credit.balance + amount > MAX_AMOUNT),
-        (debit, debit.balance - amount < -MAX_AMOUNT),
-    ):
-        if passes:
-            raise overflow(account)
+    if credit.balance + amount > MAX_AMOUNT:
+        raise overflow(credit)
+    if debit.balance - amount < -MAX_AMOUNT:
+        raise overflow(debit)
 
 
 def overflow(account: Account) -> RefusedError:

@@ -55,6 +55,8 @@ def parties_wanted(caller: Caller, operation: ops.Operation) -> str | None:
     if caller.prefixes is None and caller.may(Scope.ISSUE):
         return None
     match operation:
+        case ops.Transfer():
+            return None
         case ops.Commit() | ops.Void():
             return operation.hold
         case ops.Reverse():

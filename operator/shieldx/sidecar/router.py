@@ -1,5 +1,6 @@
 """From method and path to the call that is meant, by dictionaries only."""
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ def _mismatch(methods: Iterable[bytes]) -> Mismatch:
     return Mismatch(tuple(sorted(method.decode() for method in methods)))
 
 
+@functools.lru_cache(maxsize=16_384)
 def _decoded(segment: bytes) -> str | None:
     try:
         text = unquote_to_bytes(segment).decode("ascii")

@@ -90,7 +90,7 @@ class Throttle:
         if (rate := limits.account_rate()) is not None:
             claims += [
                 Claim(f"{ACCOUNT}:{account}", share, rate)
-                for account, share in Counter(accounts).items()
+                for account, share in _shares(cost, accounts).items()
                 if account is not None and _has_bucket(caller, account)
             ]
         return Ask(tuple(claims), len(claims) if together else needed)
@@ -107,6 +107,11 @@ class Throttle:
             )
         else:
             then({claim.bucket.partition(":")[2]: _refusal(claim, wait) for wait, claim in short})
+
+
+def _shares(cost: int, accounts: Iterable[str | None]) -> Mapping[str | None, int]:
+    """Return how many of a request's operations are about each account."""
+    return dict.fromkeys(accounts, 1) if cost == 1 else Counter(accounts)
 
 
 def account_of(operation: ops.Operation) -> str | None:
