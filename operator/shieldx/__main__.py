@@ -188,8 +188,11 @@ def keeper(
     receipt_keys: Annotated[
         Path | None, typer.Option(help="Folder of keys that entries are sealed with.")
     ] = None,
+    webhooks: Annotated[
+        Path | None, typer.Option(help="Who is told every event, JSON: [{url, secretFile}].")
+    ] = None,
 ) -> None:
-    """Keep one ledger: expire holds, tell the operator how it is."""
+    """Keep one ledger: expire holds, deliver events, tell the operator how it is."""
     from shieldx.keeper.main import Options, run
     from shieldx.telemetry import configure_logging
 
@@ -205,6 +208,7 @@ def keeper(
                 metrics_port=metrics_port,
                 token_file=token_file,
                 receipt_keys=receipt_keys,
+                webhooks=webhooks,
             )
         )
     )

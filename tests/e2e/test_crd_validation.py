@@ -49,6 +49,7 @@ class Case:
         return f"{self.kind}-{self.path}-{json.dumps(self.value)}"[:90]
 
 
+SECRET_REF: Final = {"name": "hook", "key": "secret"}
 LEDGER, EXPERIMENT, RUN = "CreditLedger", "ShadowExperiment", "ExperimentRun"
 GUARDRAIL = "spec.metrics.guardrails.0"
 ERRORS: Final = MINIMAL[EXPERIMENT]["spec"]["metrics"]["guardrails"][0]
@@ -68,6 +69,17 @@ CREATED: Final = [
     Case(LEDGER, "spec.holds.defaultTimeout", "15 minutes", "such as 15m or 1h30m"),
     Case(LEDGER, "spec.holds.defaultTimeout", "0s", "a duration of at least 1s"),
     Case(LEDGER, "spec.holds.maxTimeout", "8761h", "a duration from 1s to 8760h"),
+    *(
+        Case(LEDGER, "spec.events.webhooks", [{"url": url, "secretRef": SECRET_REF}], says)
+        for url, says in (
+            ("ftp://shop/hook", "must be http:// or https://"),
+            ("https://user:word@shop/hook", "no user, password or fragment"),
+            ("https://shop/hook#part", "no user, password or fragment"),
+            ("https://shop:70000/hook", "perhaps a port"),
+            ("http://localhost:8080/", "use the name of a Service"),
+            ("http://169.254.169.254/latest", "use the name of a Service"),
+        )
+    ),
     Case(EXPERIMENT, "metadata.name", "x" * 41, "metadata.name must be at most 40 characters"),
     Case(
         EXPERIMENT,

@@ -24,7 +24,7 @@ def objects(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Iterato
         yield programs.service_account(owner, name, component)
         yield programs.http_service(owner, name, component)
     yield programs.api_network_policy(owner, spec)
-    yield programs.keeper_network_policy(owner, settings)
+    yield programs.keeper_network_policy(owner, spec, settings)
     yield programs.api_disruption_budget(owner)
     yield programs.api(owner, spec, settings)
     yield programs.keeper(owner, spec, settings)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Final
 
-from controllers.creditledger.manifests import api_keys, internal
+from controllers.creditledger.manifests import api_keys, internal, webhooks
 from controllers.creditledger.manifests.owner import (
     API,
     KEEPER,
@@ -40,7 +40,10 @@ def config_map(owner: Owner, spec: CreditLedgerSpec) -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": owner.metadata(owner.names.api, API),
-        "data": {"ledger.json": json.dumps(_configuration(owner.names, spec), indent=1)},
+        "data": {
+            "ledger.json": json.dumps(_configuration(owner.names, spec), indent=1),
+            webhooks.FILE: webhooks.listing(spec),
+        },
     }
 
 
@@ -116,11 +119,16 @@ def api_network_policy(owner: Owner, spec: CreditLedgerSpec) -> Manifest:
     return manifest
 
 
-def keeper_network_policy(owner: Owner, settings: Settings) -> Manifest:
-    """Only the operator reaches the keeper."""
+def keeper_network_policy(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Manifest:
+    """Only the operator reaches the keeper, which reaches webhooks at their ports."""
     namespace = settings.operator_account.split(":")[0]
     operator = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
-    return _network_policy(owner, owner.names.keeper, KEEPER, callers=[operator])
+    policy = _network_policy(owner, owner.names.keeper, KEEPER, callers=[operator])
+    if ports := webhooks.ports(spec):
+        policy["spec"]["egress"].append(
+            {"ports": [{"protocol": "TCP", "port": port} for port in ports]}
+        )
+    return policy
 
 
 def _network_policy(
@@ -223,6 +231,7 @@ def keeper(owner: Owner, spec: CreditLedgerSpec, settings: Settings) -> Manifest
     )
     manifest["spec"] |= {"replicas": 1, "strategy": {"type": "Recreate"}}
     internal.admit(manifest)
+    webhooks.attach(manifest, spec, CONFIG_DIR)
     return manifest
 
 

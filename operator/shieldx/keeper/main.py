@@ -1,7 +1,7 @@
 """The program `shieldx keeper`: one per ledger, does what no request asks for.
 
-It expires holds, and tells the operator (and only it) what the database alone knows, so that the
-operator needs no database secrets of tenants.
+It does what time has decided, tells webhooks what happened, and tells the operator (and only it)
+what the database alone knows, so that the operator needs no database secrets of tenants.
 """
 
 import asyncio
@@ -21,9 +21,11 @@ from aiohttp import web
 from shieldx.keeper.expiry import Expiry
 from shieldx.keeper.http import OperatorOnly, Sources, private, public
 from shieldx.keeper.metrics import KeeperMetrics, exposition
+from shieldx.keeper.webhooks import Delivery, Webhook
 from shieldx.kube.token_reviews import ClusterReviewer
 from shieldx.kube.tokens import TokenCache, TokenReviewer
 from shieldx.ledger.dsn import DsnError, read_dsn
+from shieldx.ledger.events import SOURCE_PREFIX
 from shieldx.ledger.forward import Forward
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.postgres import ShardUnavailableError
@@ -48,13 +50,15 @@ class Options:
     metrics_port: int | None = None
     token_file: Path | None = None
     receipt_keys: Path | None = None
+    webhooks: Path | None = None
 
 
 class StartError(Exception):
     """The program cannot start; the message says why and what to do."""
 
 
-class _Shard(msgspec.Struct):
+class _Kept(msgspec.Struct):
+    ledger: str
     shard: str
 
 
@@ -82,14 +86,20 @@ async def _run(options: Options) -> int:
 async def keep(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event) -> None:
     """Serve and expire until `stopped`."""
     namespace, name = _operator(options.operator)
+    kept = _kept(options.config)
     peers = Peers(Forward(options.token_file)) if options.token_file is not None else None
     ring = KeyRing.read(options.receipt_keys) if options.receipt_keys else None
-    ledger = Ledger.open(read_dsn(options.dsn_file), _shard(options.config), peers, ring)
+    ledger = Ledger.open(read_dsn(options.dsn_file), kept.shard, peers, ring)
+    source = f"{SOURCE_PREFIX}{kept.ledger}"
+    deliveries = [
+        Delivery(webhook, source, ledger.history, ledger.deliveries)
+        for webhook in _webhooks(options.webhooks)
+    ]
     expiry = Expiry(ledger.reads.due_accounts, ledger.submit)
     sources = Sources(
         status=lambda: _status(ledger),
         ready=lambda: None if expiry.working else "The database does not answer.",
-        metrics=exposition(KeeperMetrics(expiry)),
+        metrics=exposition(KeeperMetrics(expiry, deliveries)),
     )
     door = OperatorOnly(TokenCache(reviewer), namespace, name)
     async with contextlib.AsyncExitStack() as stack:
@@ -100,10 +110,10 @@ async def keep(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event
         if not await _migrate(ledger, stopped):
             return
         await ledger.start()
-        working = [asyncio.create_task(expiry.run())]
+        runs = [expiry.run(), *(delivery.run() for delivery in deliveries)]
         if options.receipt_keys and ring:
-            keys = follow_keys(options.receipt_keys, ring, ledger.seal_with)
-            working.append(asyncio.create_task(keys))
+            runs.append(follow_keys(options.receipt_keys, ring, ledger.seal_with))
+        working = [asyncio.create_task(run) for run in runs]
         await stopped.wait()
         for task in working:
             task.cancel()
@@ -148,9 +158,18 @@ def _operator(text: str) -> tuple[str, str]:
     return namespace, name
 
 
-def _shard(path: Path) -> str:
+def _webhooks(path: Path | None) -> list[Webhook]:
+    if path is None:
+        return []
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Shard).shard
+        return msgspec.json.decode(path.read_bytes(), type=list[Webhook])
+    except (OSError, msgspec.DecodeError) as error:
+        raise StartError(f"{path}: cannot be read as a list of webhooks: {error}") from error
+
+
+def _kept(path: Path) -> _Kept:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Kept)
     except (OSError, msgspec.DecodeError) as error:
         raise StartError(
             f"{path}: cannot be read as the ledger's configuration: {error}"

@@ -1,19 +1,21 @@
 """What the keeper counts, as Prometheus reads it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from shieldx.keeper.expiry import Expiry
+from shieldx.keeper.webhooks import Delivery
 
 
 class KeeperMetrics(Collector):
-    """Settled accounts, failures, and whether the keeper can work."""
+    """Settled accounts, failures, whether the keeper can work, and how far webhooks are."""
 
-    def __init__(self, expiry: Expiry) -> None:
+    def __init__(self, expiry: Expiry, deliveries: Sequence[Delivery] = ()) -> None:
         self._expiry = expiry
+        self._deliveries = deliveries
 
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(
@@ -31,6 +33,27 @@ class KeeperMetrics(Collector):
             "1 if the last look for due accounts had an answer.",
             int(self._expiry.working),
         )
+        yield from self._webhooks()
+
+    def _webhooks(self) -> Iterable[Metric]:
+        told = CounterMetricFamily(
+            "shieldx_keeper_events_delivered", "Events that a webhook accepted.", labels=["webhook"]
+        )
+        failed = CounterMetricFamily(
+            "shieldx_keeper_delivery_failures",
+            "Times that a webhook did not accept what was sent.",
+            labels=["webhook"],
+        )
+        behind = GaugeMetricFamily(
+            "shieldx_keeper_delivery_lag_entries",
+            "Entries of the chain that a webhook has not got yet, refusals included.",
+            labels=["webhook"],
+        )
+        for delivery in self._deliveries:
+            told.add_metric([delivery.name], delivery.delivered)
+            failed.add_metric([delivery.name], delivery.failed)
+            behind.add_metric([delivery.name], delivery.behind)
+        yield from (told, failed, behind)
 
 
 def exposition(collector: Collector) -> Callable[[], bytes]:

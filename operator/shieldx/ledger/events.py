@@ -13,6 +13,7 @@ from shieldx.ledger.operations import SYSTEM_PREFIX
 from shieldx.ledger.times import rfc3339, timed
 
 SPEC_VERSION: Final = "1.0"
+SOURCE_PREFIX: Final = "urn:shieldx:ledger:"
 TYPE_PREFIX: Final = "io.shieldx.ledger"
 CREATED: Final = "created"
 # Which fields of an operation or of its answer are accounts, who pays first.

@@ -4,6 +4,7 @@ import secrets
 from typing import Self
 
 from shieldx.ledger.batcher import Batcher, Job
+from shieldx.ledger.deliveries import Deliveries
 from shieldx.ledger.history import History
 from shieldx.ledger.leadership import Leadership
 from shieldx.ledger.postgres import APPLICATION, connect
@@ -29,6 +30,7 @@ class Ledger:
         self.batcher = Batcher(dsn, shard, application=application, seal=seal)
         self.reads = Reads(dsn, shard)
         self.history = History(self.reads, shard)
+        self.deliveries = Deliveries(dsn)
         self.writer: Writer | None = None
         if peers is not None:
             leadership = Leadership(dsn, application, peers.address)
@@ -73,6 +75,7 @@ class Ledger:
             await self.writer.close()
         await self.batcher.close()
         await self.reads.close()
+        await self.deliveries.close()
 
     def submit(self, job: Job) -> None:
         """Accept a job, to be decided by the shard's writer or here."""

@@ -33,6 +33,9 @@ class Step(StrEnum):
     COMMITTING = "committing"  # its COMMIT has left, no answer has come
     EXPIRY_FOUND = "expiry-found"  # the keeper knows what is due
     EXPIRY_ANSWERED = "expiry-answered"  # it has been expired, the keeper has not counted it
+    EVENTS_READ = "events-read"  # the keeper has events for a webhook, and has sent nothing
+    EVENTS_ACCEPTED = "events-accepted"  # the webhook has said yes, nobody has noted that
+    EVENTS_NOTED = "events-noted"  # how far the webhook has got is durable
 
 
 class Crash:

@@ -112,6 +112,14 @@ def _rate(rate: Mapping[str, Any]) -> Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where every event is sent, and the Secret whose key signs it."""
+
+    url: str
+    secret: SecretKey
+
+
+@dataclass(frozen=True, slots=True)
 class CreditLedgerSpec:
     """The whole of `spec`."""
 
@@ -123,6 +131,7 @@ class CreditLedgerSpec:
     rate_limit: RateLimit
     default_timeout: timedelta
     max_timeout: timedelta
+    webhooks: tuple[Webhook, ...]
     paused: bool
     deletion_policy: DeletionPolicy
 
@@ -154,6 +163,13 @@ class CreditLedgerSpec:
             rate_limit=RateLimit.parse(spec["api"].get("rateLimit", {})),
             default_timeout=parse_duration(spec["holds"]["defaultTimeout"]),
             max_timeout=parse_duration(spec["holds"]["maxTimeout"]),
+            webhooks=tuple(
+                Webhook(
+                    url=webhook["url"],
+                    secret=SecretKey(webhook["secretRef"]["name"], webhook["secretRef"]["key"]),
+                )
+                for webhook in spec["events"]["webhooks"]
+            ),
             paused=spec["paused"],
             deletion_policy=DeletionPolicy(spec["deletionPolicy"]),
         )

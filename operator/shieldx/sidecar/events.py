@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from shieldx.ledger import cursors
-from shieldx.ledger.events import Event
+from shieldx.ledger.events import SOURCE_PREFIX, Event
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.sidecar.auth import Caller
 from shieldx.sidecar.coalesce import Coalescer
@@ -43,7 +43,7 @@ class Feed:
     def __init__(self, source: Source, ledger: str) -> None:
         self.waiting = 0
         self._source = source
-        self._name = f"urn:shieldx:ledger:{ledger}"
+        self._name = f"{SOURCE_PREFIX}{ledger}"
         self._pages = Coalescer(self._fetch)
         self._end = 0
         self._moved = asyncio.Event()

@@ -192,3 +192,49 @@ def test_a_storage_class_and_resources_are_passed_on() -> None:
     (container,) = stateful["template"]["spec"]["containers"]
     assert container["resources"]["limits"] == {"memory": "3Gi"}
     assert stateful["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
+
+
+WEBHOOKS = {
+    "webhooks": [
+        {"url": "http://billing.shop.svc:8080/credits", "secretRef": {"name": "a", "key": "k"}},
+        {"url": "https://example.org/hook", "secretRef": {"name": "b", "key": "k"}},
+    ]
+}
+
+
+def test_webhooks_are_mounted_into_the_keeper_alone() -> None:
+    keeper = one("Deployment", "credits-keeper", events=WEBHOOKS)["spec"]["template"]
+    config = one("ConfigMap", "credits-api", events=WEBHOOKS)["data"]["webhooks.json"]
+    kubernetes_validate.validate(
+        one("Deployment", "credits-keeper", events=WEBHOOKS), "1.30.0", strict=True
+    )
+
+    hooks = json.loads(config)
+    assert [hook["url"] for hook in hooks] == [hook["url"] for hook in WEBHOOKS["webhooks"]]
+    mounts = {m["mountPath"] for m in keeper["spec"]["containers"][0]["volumeMounts"]}
+    assert {hook["secretFile"].rpartition("/")[0] for hook in hooks} <= mounts
+    secrets = [v["secret"] for v in keeper["spec"]["volumes"] if v["name"].startswith("webhook")]
+    assert [secret["secretName"] for secret in secrets] == ["a", "b"]
+    # A Secret that is missing must not keep the keeper from its other work.
+    assert all(secret["optional"] for secret in secrets)
+    assert "--webhooks=/etc/shieldx/webhooks.json" in keeper["spec"]["containers"][0]["args"]
+    api = one("Deployment", "credits-api", events=WEBHOOKS)
+    assert api == one("Deployment", "credits-api")
+
+
+def test_the_keeper_reaches_the_ports_of_webhooks() -> None:
+    def egress(**fields: Any) -> set[int]:
+        rules = one("NetworkPolicy", "credits-keeper", **fields)["spec"]["egress"]
+        return {port["port"] for rule in rules if "to" not in rule for port in rule["ports"]}
+
+    assert egress(events=WEBHOOKS) - egress() == {8080}
+
+
+def test_a_changed_webhook_restarts_the_keeper_and_not_the_api() -> None:
+    def annotations(name: str, **fields: Any) -> dict[str, str]:
+        template = one("Deployment", name, **fields)["spec"]["template"]
+        found: dict[str, str] = template["metadata"]["annotations"]
+        return found
+
+    assert annotations("credits-keeper", events=WEBHOOKS) != annotations("credits-keeper")
+    assert annotations("credits-api", events=WEBHOOKS) == annotations("credits-api")

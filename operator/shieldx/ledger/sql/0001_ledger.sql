@@ -703,3 +703,9 @@ as $$
     inner join writer as w on a.application_name = w.application
     where w.epoch = _epoch and a.datname = current_database() and a.pid <> pg_backend_pid();
 $$;
+
+-- How far each webhook has accepted the chain; a page is sent again until this has moved past it.
+create table webhooks (
+    url text primary key collate "C",
+    position bigint not null check (position > 0)
+);

@@ -288,3 +288,12 @@ limit $2;
 
 -- name: position
 select h.position from head as h;
+
+-- name: accepted
+select w.position from webhooks as w
+where w.url = $1;
+
+-- name: note_accepted
+-- Remember how far a webhook has got; never less far, should two keepers overlap.
+insert into webhooks as w (url, position) values ($1, $2)
+on conflict (url) do update set position = greatest(w.position, excluded.position);
