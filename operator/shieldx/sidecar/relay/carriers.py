@@ -121,7 +121,7 @@ def _single(result: dict[str, Any], *, replayed: bool) -> Told:
         versions = {account: figures["version"] for account, figures in left.items()}
         return Told(status, encode(result), fields=fields, versions=versions)
     if may_retry(code):
-        fields += RETRY_AFTER
+        fields += RETRY_AFTER % result.get("retry_after_seconds", 1)
     message = str(result.pop("message", ""))
     return Told(
         status,
