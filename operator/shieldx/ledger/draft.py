@@ -127,11 +127,11 @@ class Draft:
     def claim_reference(self, reference: str) -> None:
         user = self.changes.references.get(reference) or self.state.references[reference]
         if user is not None:
+            # Which transfer that is, only those may know who see it: they find it by reference.
             raise RefusedError(
                 Code.REFERENCE_ALREADY_USED,
-                f"reference {reference} belongs to transfer {user}",
+                f"another transfer carries reference {reference}",
                 reference=reference,
-                transfer=user,
             )
 
     def move(

@@ -4,6 +4,7 @@
     the default counter-accounts (system/revenue when paying, system/issuance when refilling) may
     be the other side of everybody's operation;
     debiting an account below system/ by any door needs `issue`, reversing a payment to it too;
+    moving what exists needs `write` by any door, also by a refill from another account;
     a floor below 0 and an account's state need `admin`.
 
 A hold or transfer is judged by its accounts, which never change: `parties` are looked up first,
@@ -128,6 +129,8 @@ def _judge_transfer(caller: Caller, operation: ops.Transfer) -> Refusal | None:
             return _judge_payment(caller, debit, credit)
         case "refill" if debit == ops.ISSUANCE:
             return None if caller.sees(credit) else hidden_account(credit)
+        case "refill" if not debit.startswith(ops.SYSTEM_PREFIX) and not caller.may(Scope.WRITE):
+            return missing_scope(Scope.WRITE)
         case _:
             hidden = next((one for one in (debit, credit) if not caller.sees(one)), None)
             return _judge_debit(caller, debit) if hidden is None else hidden_account(hidden)
@@ -177,10 +180,13 @@ def _judge_debit(caller: Caller, debit: str) -> Refusal | None:
 
 def visible(caller: Caller, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Leave out of an answer the balances of accounts that the caller may not read."""
-    if caller.prefixes is None or "balances" not in body:
+    reads = caller.may(Scope.READ)
+    if (reads and caller.prefixes is None) or "balances" not in body:
         return body
     shown = dict(body)
     shown["balances"] = {
-        account: figures for account, figures in body["balances"].items() if caller.sees(account)
+        account: figures
+        for account, figures in body["balances"].items()
+        if reads and caller.sees(account)
     }
     return shown

@@ -37,6 +37,8 @@ REFILL = transfer(ops.ISSUANCE, "shop/a", "refill")
 FREEZE = ops.ChangeAccount(id="shop/a", state="frozen")
 RENAME = ops.ChangeAccount(id="shop/a", metadata={})
 OPEN = ops.OpenAccount(id="shop/a")
+GRANT = ops.Grant(account="shop/a", amount=1)
+VOID_GRANT = ops.VoidGrant(account="shop/a", grant="g")
 OVERDRAFT = ops.OpenAccount(id="shop/a", floor=-5)
 
 
@@ -54,7 +56,20 @@ OVERDRAFT = ops.OpenAccount(id="shop/a", floor=-5)
         (ISSUER, REFILL, None),
         (ISSUER, CONSUME, "missing_scope"),
         (ISSUER, transfer(ops.ISSUANCE, "bank/a", "refill"), "account_not_found"),
-        (ISSUER, transfer("bank/a", "shop/a", "refill"), "account_not_found"),
+        (ISSUER, transfer("bank/a", "shop/a", "refill"), "missing_scope"),
+        (ISSUER, transfer("shop/b", "shop/a", "refill"), "missing_scope"),
+        (SHOPMINT, transfer("bank/a", "shop/a", "refill"), "account_not_found"),
+        (SHOPMINT, transfer("shop/b", "shop/a", "refill"), None),
+        (caller(Scope.ISSUE), transfer(ops.REVENUE, "shop/a", "refill"), None),
+        (WRITER, GRANT, "missing_scope"),
+        (WRITER, VOID_GRANT, "missing_scope"),
+        (ISSUER, GRANT, None),
+        (ISSUER, VOID_GRANT, None),
+        (ISSUER, ops.Grant(account="bank/a", amount=1), "account_not_found"),
+        (ISSUER, ops.VoidGrant(account="bank/a", grant="g"), "account_not_found"),
+        (READER, ops.SetAlert(account="shop/a"), "missing_scope"),
+        (SHOPKEEPER, ops.SetAlert(account="bank/a"), "account_not_found"),
+        (READER, ops.Note(kind="run", digest="00"), "missing_scope"),
         (WRITER, transfer(ops.REVENUE, "shop/a"), "missing_scope"),
         (WRITER, transfer(ops.REVENUE, "shop/a", "consume"), "missing_scope"),
         (WRITER, transfer("shop/a", ops.REVENUE), None),
@@ -148,7 +163,10 @@ def test_what_is_hidden_looks_like_what_is_not_there() -> None:
 def test_balances_show_only_what_the_caller_may_read() -> None:
     body = {"id": "t", "balances": {"shop/a": {"balance": 1}, "bank/b": {"balance": 2}}}
 
-    assert visible(SHOPKEEPER, body)["balances"] == {"shop/a": {"balance": 1}}
-    assert visible(WRITER, body)["balances"] == body["balances"]
+    shopkeeper = caller(Scope.READ, Scope.WRITE, prefixes=SHOP)
+    assert visible(shopkeeper, body)["balances"] == {"shop/a": {"balance": 1}}
+    assert visible(READER, body)["balances"] == body["balances"]
+    assert visible(WRITER, body)["balances"] == {}
+    assert visible(SHOPKEEPER, body)["balances"] == {}
     assert visible(SHOPKEEPER, {"id": "h"}) == {"id": "h"}
     assert len(body["balances"]) == 2
