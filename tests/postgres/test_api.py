@@ -391,5 +391,8 @@ async def test_probes_metrics_and_the_document_are_public(client: Client) -> Non
     assert 'shieldx_ledger_refusals_total{code="insufficient_credits"} 1.0' in metrics
     assert "shieldx_ledger_batch_size_count" in metrics
     assert "shieldx_ledger_queue_length 0.0" in metrics
+    page = await client.get("/docs")
+    assert (page.status, page.fields["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in page.fields["content-security-policy"]
     document = (await client.get("/openapi.json")).body
     assert document["openapi"] == "3.1.0"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from shieldx.ledger.batcher import Job
-from shieldx.sidecar import openapi
+from shieldx.sidecar import docs, openapi
 from shieldx.sidecar.auth import Authenticator, Caller
 from shieldx.sidecar.calls import CALLS
 from shieldx.sidecar.events import Feed
@@ -48,6 +48,7 @@ class Api:
         self._metrics = metrics
         self._router = Router(CALLS)
         self._openapi = openapi.document()
+        self._docs = docs.page(self._openapi)
         self._most_in_flight = most_in_flight
         self._in_flight = 0
 
@@ -69,6 +70,9 @@ class Api:
         elif exchange.target == b"/openapi.json":
             exchange.route = "openapi"
             exchange.answer(200, self._openapi)
+        elif exchange.target == b"/docs":
+            exchange.route = "docs"
+            exchange.answer(200, self._docs, content_type=docs.HTML, fields=docs.POLICY)
         elif not self._probes.serves(exchange):
             refuse_path(exchange)
 
