@@ -59,6 +59,10 @@ async def service(dsn: str, tmp_path: Path) -> AsyncIterator[Internal]:
     async with Internal(dsn, tmp_path) as service:
         assert service.process.internal_server is not None
         await service.process.internal_server.listen("127.0.0.1", service.internal)
+        async with asyncio.timeout(20):
+            address = f"127.0.0.1:{service.internal}"
+            while not await service.forward.hears(address):  # noqa: ASYNC110 - a port
+                await asyncio.sleep(0.05)
         yield service
 
 

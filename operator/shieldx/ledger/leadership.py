@@ -2,7 +2,7 @@
 
 A connection of its own, for nothing else: it takes the lock when it is free, says so beside the
 head, and looks a few times a second who has it. Whether a look was answered lately is what makes
-a writer: one that was stopped, or is cut off, does not believe in itself for longer than a second.
+a writer: one that was stopped, or is cut off, does not believe in itself for longer than that.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.2
 ANSWER_SECONDS: Final = 1.5
-FRESH_SECONDS: Final = 1.0
+FRESH_SECONDS: Final = 2.0
 
 LOST: Final = (
     OSError,
