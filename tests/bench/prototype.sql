@@ -77,15 +77,17 @@ begin
         ) as l
     ) as r;
 
-    for _old in
-        select u.ordinal, t.seq, t.debit_balance
-        from unnest(_key) with ordinality as u (key, ordinal)
-        inner join transfers as t on t.key = u.key
-    loop
-        states[_old.ordinal] := 3;
-        numbers[_old.ordinal] := _old.seq;
-        _after_debit[_old.ordinal] := _old.debit_balance;
-    end loop;
+    if exists (select from transfers as t where t.key = any(_key)) then
+        for _old in
+            select u.ordinal, t.seq, t.debit_balance
+            from unnest(_key) with ordinality as u (key, ordinal)
+            inner join transfers as t on t.key = u.key
+        loop
+            states[_old.ordinal] := 3;
+            numbers[_old.ordinal] := _old.seq;
+            _after_debit[_old.ordinal] := _old.debit_balance;
+        end loop;
+    end if;
 
     for i in 1 .. _n loop
         _d := _from[i];
