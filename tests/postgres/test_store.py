@@ -1,0 +1,86 @@
+"""What `store` refuses, and that it keeps the bytes that it was given."""
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+
+from shieldx.ledger.ledger import Ledger
+from shieldx.ledger.model import Code, Request, State, decide
+from shieldx.ledger.operations import ISSUANCE, OpenAccount, Transfer
+from shieldx.ledger.postgres import BreachError, Shard, StaleError
+from shieldx.ledger.verify import verify
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+async def shard(dsn: str) -> Shard:
+    await Ledger.open(dsn, "s0").migrate()
+    return await Shard.open(dsn, "s0")
+
+
+async def known(shard: Shard, *accounts: str) -> State:
+    """Return the state with these accounts loaded."""
+    state = State("s0")
+    await shard.load(
+        state,
+        accounts=accounts,
+        grants=(),
+        holds=(),
+        transfers=(),
+        references=(),
+        keys=(),
+        due=(),
+        now=0,
+    )
+    return state
+
+
+def refill(amount: int = 5) -> Request:
+    operation = Transfer(debit=ISSUANCE, credit="a", amount=amount, metadata={"für": "Überweisung"})
+    return Request("caller", [operation], ["schlüssel"])
+
+
+async def test_bytes_are_kept_whatever_letters_they_spell(dsn: str, shard: Shard) -> None:
+    state = await known(shard, ISSUANCE, "a")
+    opening = Request("caller", [OpenAccount(id="a", metadata={"名": "ü\n\t"})], ["k"])
+
+    answers, changes = decide(state, [opening, refill()], state.head.at + 1)
+    await shard.store(state, changes)
+
+    assert [one.code for (one,) in answers] == [Code.CREATED, Code.CREATED]
+    assert (await verify(dsn)).problem is None
+    await shard.close()
+
+
+async def test_a_row_that_changed_behind_its_back_is_noticed(dsn: str, shard: Shard) -> None:
+    state = await known(shard, ISSUANCE, "a")
+    _, opened = decide(state, [Request("caller", [OpenAccount(id="a")], ["k"])], 1)
+    await shard.store(state, opened)
+    state = await known(shard, ISSUANCE, "a")
+    _, changes = decide(state, [refill()], state.head.at)
+    other = await asyncpg.connect(dsn)
+    await other.execute("update accounts set version = version + 1 where id = 'a'")
+    await other.close()
+
+    with pytest.raises(StaleError, match="account has changed"):
+        await shard.store(state, changes)
+
+    assert (await known(shard)).head == state.head
+    await shard.close()
+
+
+async def test_a_batch_that_makes_money_stops_the_process(shard: Shard) -> None:
+    state = await known(shard, ISSUANCE, "a")
+    _, opened = decide(state, [Request("caller", [OpenAccount(id="a")], ["k"])], 1)
+    await shard.store(state, opened)
+    state = await known(shard, ISSUANCE, "a")
+    _, changes = decide(state, [refill()], state.head.at)
+    account = changes.accounts["a"]
+    changes.accounts["a"] = replace(account, balance=account.balance + 1)
+
+    with pytest.raises(BreachError, match="makes or loses 1") as breach:
+        await shard.store(state, changes)
+
+    assert breach.value.fatal
+    await shard.close()
