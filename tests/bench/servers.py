@@ -227,7 +227,7 @@ def _used_by_tree(parent: int) -> float:
 def _used(process: int, *, ended: bool = False) -> float:
     try:
         text = Path(f"/proc/{process}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # It has ended meanwhile.
         return 0.0
     times = [int(word) for word in text.rpartition(")")[2].split()[11:15]]
     return sum(times if ended else times[:2]) / TICKS
