@@ -47,8 +47,11 @@ def bank(cluster: Cluster) -> Iterator[Bank]:
     with Namespace.made(cluster, "e2e-sidecar") as world:
         bank = Bank(world)
         bank.open()
-        world.apply(pod("app", command=["sleep", "infinity"]))
+        stranger = pod("stranger", command=["sleep", "infinity"])
+        del stranger["metadata"]["annotations"]
+        world.apply(pod("app", command=["sleep", "infinity"]), stranger)
         world.wait("the app is ready", lambda: ready(bank, "app"), 60)
+        world.wait("the stranger is ready", lambda: ready(bank, "stranger"), 60)
         yield bank
 
 
@@ -78,7 +81,7 @@ def test_nobody_else_reaches_the_api_of_the_relay_but_its_probes(bank: Bank) -> 
     address = (bank.world.get("pod", "app") or {})["status"]["podIP"]
 
     said = bank.world.kubectl(
-        *("exec", "deployment/credits-api", "--", "python3", "-c", REACH, address, "5004", "9090")
+        *("exec", "stranger", "--", "python3", "-c", REACH, address, "5004", "9090")
     )
 
     assert said.split("\n")[:2] == ["5004 refused", "9090 reached"]

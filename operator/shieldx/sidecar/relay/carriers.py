@@ -68,7 +68,7 @@ class Together:
         # Each operation has its own key; this one is only what the call must have.
         key = f"relay-{uuid.uuid4().hex}".encode()
         body = b'{"operations":[' + operations + b"]}"
-        reply = await self._upstream.call(Item("POST", BATCH, b"", key, body))
+        reply = await self._upstream.call(Item("POST", BATCH, b"", key, body), inside=items)
         if reply.status == HTTPStatus.OK:
             return _apart(reply, len(items))
         refused = told(reply)

@@ -139,13 +139,13 @@ class Front:
     def _carry(self, exchange: Exchange, match: Match | None) -> None:
         one = item(exchange, match)
         if one.operation is None:
-            self._alone.submit(one, partial(self._told_alone, exchange))
+            _submit(self._alone, one, partial(self._told_alone, exchange))
         else:
-            self._together.submit(one, partial(self._told_together, exchange, one))
+            _submit(self._together, one, partial(self._told_together, exchange, one))
 
     def _told_together(self, exchange: Exchange, one: Item, told: Told) -> None:
         if told.again:
-            self._alone.submit(one, partial(self._told_alone, exchange))
+            _submit(self._alone, one, partial(self._told_alone, exchange))
             return
         if told.versions is None:
             self._told_alone(exchange, told)
@@ -178,7 +178,7 @@ class Front:
         asked.waiting.append(exchange)
 
     def _ask(self, account: str, asked: _Asked, one: Item) -> None:
-        self._alone.submit(one, partial(self._told_balance, account, asked, one))
+        _submit(self._alone, one, partial(self._told_balance, account, asked, one))
 
     def _told_balance(self, account: str, asked: _Asked, one: Item, told: Told) -> None:
         now = self._monotonic()
@@ -233,6 +233,15 @@ class Counted:
         self._metrics.calls[self._kind] += 1
         self._metrics.operations[self._kind] += len(items)
         return await self._carrier.send(items)
+
+
+def _submit(relay: Relay[Item, Told], one: Item, done: Callable[[Told], None]) -> None:
+    """Give an item to a relay; what never had a connection has an outcome that is known."""
+
+    def told(answer: Told) -> None:
+        done(NOT_SENT if answer is UNKNOWN and not one.sent else answer)
+
+    relay.submit(one, told)
 
 
 def _refuse_here(exchange: Exchange, found: Match | Mismatch) -> None:

@@ -39,9 +39,12 @@ FORMS: Final[dict[str, Form]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Item:
-    """One request; `operation` is its form inside a batch, JSON."""
+    """One request; `operation` is its form inside a batch, JSON.
+
+    `sent` says that it may have reached the API, since there was a connection for it.
+    """
 
     method: str
     target: bytes
@@ -49,6 +52,7 @@ class Item:
     key: bytes | None
     body: bytes
     operation: bytes | None = None
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 from urllib.parse import quote
 
@@ -105,6 +106,7 @@ class Upstream:
         """Begin to look after the API's presence."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=5),
+            trace_configs=[_noticing()],
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
         )
@@ -119,14 +121,19 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def call(self, item: Item, seconds: float = ATTEMPT_SECONDS) -> Reply:
-        """Send one request and return its answer, with the token that the file holds now."""
-        reply = await self._call(item, seconds)
+    async def call(
+        self, item: Item, seconds: float = ATTEMPT_SECONDS, *, inside: Sequence[Item] = ()
+    ) -> Reply:
+        """Send one request and return its answer, with the token that the file holds now.
+
+        As soon as there is a connection for it, it counts as sent, and so does what is `inside`.
+        """
+        reply = await self._call(item, seconds, inside)
         if reply.status == UNAUTHENTICATED and self._token.replaced():
-            reply = await self._call(item, seconds)
+            reply = await self._call(item, seconds, inside)
         return reply
 
-    async def _call(self, item: Item, seconds: float) -> Reply:
+    async def _call(self, item: Item, seconds: float, inside: Sequence[Item] = ()) -> Reply:
         if self._session is None:
             raise NotSentError("the relay has not started")
         try:
@@ -145,18 +152,15 @@ class Upstream:
                 data=item.body or None,
                 headers=fields,
                 allow_redirects=False,
+                trace_request_ctx=[item, *inside],
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
             ) as answer:
                 reply = _reply(answer, await answer.read())
-        except aiohttp.ClientConnectorError as refused:
-            self._silent(refused)
-            raise NotSentError(str(refused)) from refused
-        except aiohttp.ConnectionTimeoutError as silence:
-            self._silent(silence)
-            raise NotSentError("no connection in time") from silence
-        except (aiohttp.ClientError, TimeoutError, OSError) as lost:
-            self._silent(lost)
-            raise UnknownOutcomeError(repr(lost)) from lost
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            self._silent(problem)
+            if item.sent:
+                raise UnknownOutcomeError(repr(problem)) from problem
+            raise NotSentError(repr(problem)) from problem
         self._heard()
         return reply
 
@@ -189,6 +193,19 @@ class Upstream:
                 told = True
             with contextlib.suppress(NotSentError, UnknownOutcomeError):
                 await self._call(Item("GET", b"/health", b"", None, b""), ATTEMPT_SECONDS)
+
+
+def _noticing() -> aiohttp.TraceConfig:
+    """Notice when a request gets its connection: from then on it may have been sent."""
+
+    async def connected(_: object, context: SimpleNamespace, __: object) -> None:
+        for item in context.trace_request_ctx:
+            item.sent = True
+
+    noticing = aiohttp.TraceConfig()
+    noticing.on_connection_create_end.append(connected)
+    noticing.on_connection_reuseconn.append(connected)
+    return noticing
 
 
 def _reply(answer: aiohttp.ClientResponse, payload: bytes) -> Reply:
