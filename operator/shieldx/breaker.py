@@ -58,6 +58,10 @@ class Breaker:
         self._until = now + self._rest_seconds
         return True
 
+    @property
+    def is_open(self) -> bool:
+        return self.state is State.OPEN
+
     def retry_after(self, now: float) -> float:
         """Return in how many seconds the next trial is due."""
         return 0.0 if self.state is State.CLOSED else max(0.0, self._until - now)

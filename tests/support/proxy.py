@@ -28,11 +28,26 @@ class Proxy:
         self.fired = 0
         self.through = asyncio.Event()  # cleared: bytes go nowhere, and nobody is told
         self.through.set()
+        self._shut = False
+        self._clients: set[asyncio.StreamWriter] = set()
+
+    def shut(self) -> None:
+        """End every connection, and every new one at once."""
+        self._shut = True
+        for client in self._clients:
+            client.close()
+
+    def open(self) -> None:
+        self._shut = False
 
     def arm(self, fault: Fault, marker: bytes) -> None:
         self._fault, self._marker = fault, marker
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._shut:
+            writer.close()
+            return
+        self._clients.add(writer)
         up_reader, up_writer = await asyncio.open_unix_connection(self._target)
         back = asyncio.create_task(self._back(up_reader, writer))
         try:
@@ -53,6 +68,7 @@ class Proxy:
         except ConnectionError:
             pass
         finally:
+            self._clients.discard(writer)
             back.cancel()
             for end in (writer, up_writer):
                 end.close()
@@ -81,6 +97,7 @@ async def proxied(dsn: str, folder: Path) -> AsyncIterator[tuple[str, Proxy]]:
             proxy,
         )
     finally:
+        proxy.through.set()
         server.close()
         server.close_clients()
         await server.wait_closed()

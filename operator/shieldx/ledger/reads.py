@@ -4,25 +4,18 @@ Reads have connections of their own and never wait for writes. What time has dec
 done from its moment on, though nobody has settled it yet: the rules say what settling will do.
 """
 
-import asyncio
 import re
 from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
-import asyncpg
 import msgspec
 
 from shieldx.ledger import cursors
 from shieldx.ledger.model import decide, merge
 from shieldx.ledger.operations import BREAKAGE, ISSUANCE, Settle
-from shieldx.ledger.postgres import (
-    COMMAND_SECONDS,
-    CONNECT_SECONDS,
-    SETTINGS,
-    ShardUnavailableError,
-    learn,
-)
+from shieldx.ledger.pool import Pool
+from shieldx.ledger.postgres import learn
 from shieldx.ledger.records import (
     SYSTEM_CALLER,
     Lot,
@@ -34,7 +27,6 @@ from shieldx.ledger.records import (
     transfer_id,
 )
 
-CONNECTIONS: Final = 4
 _decode = msgspec.json.decode
 
 
@@ -57,16 +49,12 @@ class Reads:
     """Read-only queries over a few connections, opened when first used."""
 
     def __init__(self, dsn: str, shard: str) -> None:
-        self._dsn = dsn
+        self.pool = Pool(dsn)
         self._shard = shard
-        self._pool: asyncpg.Pool | None = None
-        self._opening = asyncio.Lock()
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
+        await self.pool.close()
 
     async def balances(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """Return the balances of those accounts that exist."""
@@ -191,24 +179,7 @@ class Reads:
 
     async def fetch(self, query: str, *arguments: object) -> list[dict[str, Any]]:
         """Run one named query."""
-        try:
-            pool = await self._connected()
-            return [dict(row) for row in await pool.fetch(QUERIES[query], *arguments)]
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
-            raise ShardUnavailableError(f"no answer from Postgres: {problem!r}") from problem
-
-    async def _connected(self) -> asyncpg.Pool:
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn,
-                    min_size=0,
-                    max_size=CONNECTIONS,
-                    timeout=CONNECT_SECONDS,
-                    command_timeout=COMMAND_SECONDS,
-                    server_settings={**SETTINGS, "default_transaction_read_only": "on"},
-                )
-            return self._pool
+        return await self.pool.fetch(QUERIES[query], *arguments)
 
     def _transfer(self, row: Mapping[str, Any]) -> dict[str, Any]:
         body = {

@@ -24,6 +24,7 @@ from shieldx.kube.tokens import TokenCache, TokenReviewer
 from shieldx.ledger.dsn import DsnError, read_dsn
 from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres
 from shieldx.ledger.forward import Forward
+from shieldx.ledger.fuse import Fuse
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.schema import SchemaError
@@ -177,7 +178,12 @@ class Process:
         ring: KeyRing | None = None,
     ) -> None:
         self.ledger = Ledger.open(dsn, config.shard, peers, ring)
+        self.fuse = Fuse(self.ledger)
         self.guards = Guards(config, redis_url_file)
+        self.guards.breakers |= {
+            "postgres_writes": self.fuse.breaker,
+            "postgres_reads": self.ledger.reads.pool.breaker,
+        }
         self.metrics = ApiMetrics(
             queue_length=lambda: self.ledger.queued,
             connections=lambda: len(self.server.connections),
@@ -199,7 +205,7 @@ class Process:
         listing = Listing(self.ledger.history)
         feed = Feed(self.ledger.history, self._name)
         return Api(
-            submit=self.ledger.submit,
+            submit=self.fuse.submit,
             reads=Reads(self.ledger.reads, {**listing.reads(), **feed.reads()}),
             feed=feed,
             parties=Parties(self.ledger.reads.parties),

@@ -1,0 +1,57 @@
+"""A breaker before the batcher: while the shard is away, what would only wait is answered at once.
+
+It opens when several jobs in a row were not sent to Postgres at all. What was sent and got no
+answer is neither a failure nor a success: only its key can tell. And it refuses only what has not
+been sent, so what it says, "not done", is always true.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final, Protocol
+
+from shieldx.breaker import Breaker, State
+from shieldx.ledger.batcher import UNAVAILABLE, Job
+from shieldx.ledger.records import Answer, Code
+
+# What is answered without Postgres having been heard.
+SILENT: Final = frozenset({Code.OUTCOME_UNKNOWN, Code.OVERLOADED, Code.INTERNAL_ERROR})
+
+
+class Store(Protocol):
+    """What makes jobs durable."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the database was there when last used."""
+        ...
+
+    def submit(self, job: Job) -> None: ...
+
+
+class Fuse:
+    """Hands jobs to the store, unless the store could not send the last ones."""
+
+    def __init__(self, store: Store, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.breaker = Breaker()
+        self._store = store
+        self._monotonic = monotonic
+
+    def submit(self, job: Job) -> None:
+        """Accept a job, or answer at once that the shard is away."""
+        if self.breaker.state is not State.CLOSED and self._store.ready:
+            # The store looks for the database by itself: nobody need be sent ahead.
+            self.breaker.succeeded()
+        if self.breaker.allows(self._monotonic()):
+            self._store.submit(replace(job, done=partial(self._done, job.done)))
+        else:
+            job.all(UNAVAILABLE)
+
+    def _done(self, done: Callable[[Sequence[Answer]], None], answers: Sequence[Answer]) -> None:
+        codes = {answer.code for answer in answers}
+        if Code.SHARD_UNAVAILABLE in codes:
+            self.breaker.failed(self._monotonic())
+        elif codes and not codes & SILENT:
+            self.breaker.succeeded()
+        done(answers)
