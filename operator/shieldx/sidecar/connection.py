@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# More is not written at once: a client that does not read must not have all its answers copied.
+WRITE_BYTES: Final = 256 * 1024
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -60,6 +62,7 @@ class Connection(asyncio.Protocol):
         "_idle_since",
         "_last",
         "_line",
+        "_lost",
         "_parser",
         "_reading",
         "_reading_paused",
@@ -87,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._body_limit = 0
         self._chunks: list[bytes] = []
         self._last = False
+        self._lost = False
         self._eof = False
         self._dirty = False
         self._reading_paused = False
@@ -117,6 +121,9 @@ class Connection(asyncio.Protocol):
         self._server.connections.discard(self)
         self._forget_body()
         self._last = True
+        self._lost = True
+        # What is not answered yet is still being worked on: it counts until it is.
+        self._server.buffered -= sum(one.held for one in self._line if one.answered)
         self._line.clear()
 
     def data_received(self, data: bytes) -> None:
@@ -148,6 +155,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writing_paused = False
         self._resume_reading()
+        self._touch()
 
     # What the parser says.
 
@@ -225,7 +233,8 @@ class Connection(asyncio.Protocol):
         self._reading = None
         exchange.target, _, exchange.query = self._url.partition(b"?")
         exchange.body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._forget_body()
+        exchange.held, self._body_size = self._body_size, 0
+        self._chunks = []
         self._last = not self._parser.should_keep_alive()
         self._line.append(exchange)
         try:
@@ -236,23 +245,30 @@ class Connection(asyncio.Protocol):
 
     # Answers.
 
-    def ready(self) -> None:
-        if not self._dirty:
-            self._dirty = True
-            self._server.touch(self)
+    def ready(self, exchange: Exchange) -> None:
+        size = len(exchange.payload or b"")
+        self._server.buffered += (0 if self._lost else size) - exchange.held
+        exchange.held, exchange.body = size, b""
+        if not self._lost:
+            self._touch()
 
     def flush(self) -> None:
-        """Write every answer whose turn it is, in one write."""
+        """Write every answer whose turn it is, in as few writes as may be."""
         self._dirty = False
-        if self._closing_since or self._transport.is_closing():
+        if self._writing_paused or self._closing_since or self._transport.is_closing():
             return
         line, server = self._line, self._server
         out: list[bytes] = []
-        while line and line[0].payload is not None:
+        size = 0
+        while line and line[0].payload is not None and size < WRITE_BYTES:
             exchange = line.popleft()
             out += (exchange.head(), server.date, b"\r\n", exchange.payload or b"")
+            size += exchange.held
         if not out:
             return
+        server.buffered -= size
+        if size >= WRITE_BYTES:
+            self._touch()
         if server.draining and not line and self._reading is None:
             self._last = True
         ends = self._last and not line
@@ -264,6 +280,11 @@ class Connection(asyncio.Protocol):
             self._linger()
         elif self._reading_paused and len(line) < server.limits.in_flight // 2:
             self._resume_reading()
+
+    def _touch(self) -> None:
+        if not self._dirty:
+            self._dirty = True
+            self._server.touch(self)
 
     def finish(self) -> None:
         """End the connection as soon as nothing that was accepted is open on it."""

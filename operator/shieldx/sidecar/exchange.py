@@ -24,8 +24,8 @@ encode: Final = msgspec.json.Encoder(order="deterministic").encode
 class Line(Protocol):
     """Where an exchange waits for its turn."""
 
-    def ready(self) -> None:
-        """Send what may be sent now."""
+    def ready(self, exchange: "Exchange") -> None:
+        """Take notice of an answer, and send what may be sent now."""
 
 
 class Exchange:
@@ -38,6 +38,7 @@ class Exchange:
         "code",
         "content_type",
         "fields",
+        "held",
         "key",
         "line",
         "match",
@@ -59,6 +60,7 @@ class Exchange:
         self.key: bytes | None = None
         self.authorization: bytes | None = None
         self.body = b""
+        self.held = 0
         self.route = ""
         self.match: object = None
         self.code = ""
@@ -83,7 +85,7 @@ class Exchange:
         self.fields = fields
         if self.on_answer is not None:
             self.on_answer(self)
-        self.line.ready()
+        self.line.ready(self)
 
     def refuse(
         self,

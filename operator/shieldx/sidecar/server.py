@@ -30,6 +30,11 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._sweep()
 
+    @property
+    def full(self) -> bool:
+        """Whether requests at work and answers on their way take all the room there is."""
+        return self.buffered > self.limits.buffered_bytes
+
     async def listen(self, host: str, port: int) -> int:
         """Accept connections on `host`; return the port, which is chosen when 0 is asked for."""
         listener = await self._loop.create_server(

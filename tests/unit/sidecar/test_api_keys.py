@@ -30,7 +30,7 @@ def entry(number: int, **more: object) -> bytes:
 
 
 class Line:
-    def ready(self) -> None:
+    def ready(self, _: Exchange) -> None:
         """Nobody waits."""
 
 

@@ -20,7 +20,7 @@ class Line:
     def __init__(self) -> None:
         self.answered = asyncio.Event()
 
-    def ready(self) -> None:
+    def ready(self, _: Exchange) -> None:
         self.answered.set()
 
 
@@ -51,7 +51,7 @@ async def admitted(authorization: bytes | None) -> tuple[Exchange, Caller | None
 
     def admit(_: Exchange, caller: Caller) -> None:
         callers.append(caller)
-        line.ready()
+        line.ready(exchange)
 
     accounts.identify(exchange, admit)
     async with asyncio.timeout(1):

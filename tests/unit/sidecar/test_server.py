@@ -20,12 +20,14 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.out = b""
+        self.largest = 0
         self.eof = False
         self.aborted = False
         self.reading = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.out += bytes(data)
+        self.largest = max(self.largest, len(data))
 
     def can_write_eof(self) -> bool:
         return True
@@ -216,6 +218,71 @@ async def test_bodies_of_all_clients_together_are_bounded() -> None:
     assert client.statuses == [503]
     assert b"retry-after" in client.wire.out
     assert client.server.buffered == 0
+
+
+async def test_a_request_takes_room_until_its_answer_is_written() -> None:
+    client = Client(Limits(buffered_bytes=1000))
+    await client.send(post(b"a" * 600) + post(b"b" * 300))
+    assert client.server.buffered == 900
+
+    client.got[1].answer(200, b"x" * 500)
+    await client.turn()
+    assert (client.server.buffered, client.server.full) == (1100, True)
+    client.got[0].answer(200, b"y")
+    await client.turn()
+
+    assert client.statuses == [200, 200]
+    assert client.server.buffered == 0
+
+
+async def test_no_more_is_accepted_than_there_is_room_for() -> None:
+    client = Client(Limits(buffered_bytes=1000))
+    await client.send(post(b"a" * 800))
+    await client.send(post(b"b" * 300))
+    client.got[0].answer(200, b"")
+    await client.turn()
+
+    assert client.statuses == [200, 503]
+    assert client.server.buffered == 0
+
+
+async def test_a_client_that_leaves_gives_its_room_back_when_its_work_is_done() -> None:
+    client = Client()
+    await client.send(post(b"a" * 800) + post(b"b" * 100))
+    client.got[1].answer(200, b"x" * 50)
+
+    client.connection.connection_lost(None)
+    assert client.server.buffered == 800
+    client.got[0].answer(200, b"x" * 50)
+
+    assert client.server.buffered == 0
+
+
+async def test_answers_wait_for_a_client_that_does_not_read() -> None:
+    client = Client()
+    await client.send(GET * 3)
+    client.connection.pause_writing()
+    for exchange in client.got:
+        exchange.answer(200, b"x" * 100)
+    await client.turn()
+    assert (client.wire.out, client.server.buffered) == (b"", 300)
+
+    client.connection.resume_writing()
+    await client.turn()
+
+    assert client.statuses == [200, 200, 200]
+    assert client.server.buffered == 0
+
+
+async def test_many_large_answers_are_not_copied_at_once() -> None:
+    client = Client()
+    await client.send(GET * 4)
+    for exchange in client.got:
+        exchange.answer(200, b"x" * 200_000)
+    await client.turn()
+
+    assert client.wire.largest < 500_000
+    assert client.statuses == [200] * 4
 
 
 async def test_a_large_body_is_invited_only_if_it_may_come() -> None:
