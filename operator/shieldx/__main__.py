@@ -77,7 +77,7 @@ def sidecar(
         float, typer.Option(help="How long to serve on after SIGTERM while not ready.")
     ] = 5.0,
     redis_url_file: Annotated[
-        Path | None, typer.Option(help="File with the redis:// address of shared rate limits.")
+        Path | None, typer.Option(help="File with the redis:// address of shared limits.")
     ] = None,
     api_keys: Annotated[
         Path | None, typer.Option(help="Folder with an entry a holder of an API key.")

@@ -51,22 +51,19 @@ async def test_two_processes_grant_one_burst(services: list[Service]) -> None:
 
 @pytest.mark.parametrize("harm", ["kill", "freeze"])
 async def test_no_request_fails_because_redis_is_away(
-    services: list[Service], redis: RedisServer, harm: str
+    services: list[Service], redis: RedisServer, harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with services[0].client("shop/checkout") as client:
         assert await reads(client, 2) == [404, 404]
         assert (await breaker(client)).endswith(" 0.0")
-        getattr(redis, harm)()
+        redis.harm(harm, monkeypatch)
 
         statuses = await reads(client, 30)
 
         assert set(statuses) == {404, 429}
         assert statuses.count(404) in range(18, 25)
         assert (await breaker(client)).endswith(" 2.0")
-        if harm == "kill":
-            redis.start()
-        else:
-            redis.thaw()
+        redis.heal(harm, monkeypatch)
         async with asyncio.timeout(30):
             while not (await breaker(client)).endswith(" 0.0"):
                 await reads(client, 1)

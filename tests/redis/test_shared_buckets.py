@@ -136,20 +136,17 @@ async def test_redis_forgets_a_bucket_that_is_full_again(
 
 @pytest.mark.parametrize("harm", ["kill", "freeze"])
 async def test_without_redis_everybody_is_told_soon(
-    redis: RedisServer, memory: Counted, harm: str
+    redis: RedisServer, memory: Counted, harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buckets = SharedBuckets(memory, "bank/a")
     assert await taken(buckets, ask(("a", 1))) == [(0.0,)]
-    getattr(redis, harm)()
+    redis.harm(harm, monkeypatch)
 
     for _ in range(3):
         assert await taken(buckets, *[ask(("a", 1))] * 50) == [None] * 50
 
     assert state(memory) is State.OPEN
-    if harm == "kill":
-        redis.start()
-    else:
-        redis.thaw()
+    redis.heal(harm, monkeypatch)
     async with asyncio.timeout(30):
         while await taken(buckets, ask(("a", 1))) == [None]:  # noqa: ASYNC110 — until it is back
             await asyncio.sleep(0.05)

@@ -54,12 +54,27 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
-    def freeze(self) -> None:
-        """Let it accept connections and answer nothing."""
+    def freeze(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let it accept connections and answer nothing, to those who wait as long as users do."""
+        monkeypatch.setattr("shieldx.sidecar.redis.ANSWER_SECONDS", 0.25)
         self._signal(signal.SIGSTOP)
 
-    def thaw(self) -> None:
+    def thaw(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("shieldx.sidecar.redis.ANSWER_SECONDS", 10.0)
         self._signal(signal.SIGCONT)
+
+    def harm(self, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Kill or freeze it."""
+        if how == "kill":
+            self.kill()
+        else:
+            self.freeze(monkeypatch)
+
+    def heal(self, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if how == "kill":
+            self.start()
+        else:
+            self.thaw(monkeypatch)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -16,7 +16,7 @@ from shieldx.sidecar.probes import Probes, refuse_method, refuse_path
 from shieldx.sidecar.reads import Reads
 from shieldx.sidecar.router import Match, Router
 from shieldx.sidecar.throttle import Throttle
-from shieldx.sidecar.writes import Writes
+from shieldx.sidecar.writes import Acknowledged, Writes
 
 # More than this is not answered in time anyway; saying so at once keeps memory bounded.
 MOST_IN_FLIGHT: Final = 20_000
@@ -35,11 +35,13 @@ class Api:
         parties: Parties,
         authenticator: Authenticator,
         throttle: Throttle,
+        acknowledged: Acknowledged,
         probes: Probes,
         metrics: ApiMetrics,
+        full: Callable[[], bool] = lambda: False,
         most_in_flight: int = MOST_IN_FLIGHT,
     ) -> None:
-        self.writes = Writes(submit, parties, throttle, metrics.refused)
+        self.writes = Writes(submit, parties, throttle, acknowledged, metrics.refused)
         self.feed = feed
         self._reads = reads
         self._authenticator = authenticator
@@ -49,6 +51,7 @@ class Api:
         self._router = Router(CALLS)
         self._openapi = openapi.document()
         self._docs = docs.page(self._openapi)
+        self._full = full
         self._most_in_flight = most_in_flight
         self._in_flight = 0
 
@@ -61,7 +64,7 @@ class Api:
         if isinstance(found, Match):
             exchange.match = found
             exchange.route = found.call.name
-            if self._in_flight > self._most_in_flight:
+            if self._in_flight > self._most_in_flight or self._full():
                 exchange.refuse("overloaded", "Too many requests at once; try again shortly.")
             else:
                 self._authenticator.identify(exchange, self._admitted)

@@ -179,7 +179,7 @@ class Process:
     ) -> None:
         self.ledger = Ledger.open(dsn, config.shard, peers, ring)
         self.fuse = Fuse(self.ledger)
-        self.guards = Guards(config, redis_url_file)
+        self.guards = Guards(config, self.ledger.reads.balances, redis_url_file)
         self.guards.breakers |= {
             "postgres_writes": self.fuse.breaker,
             "postgres_reads": self.ledger.reads.pool.breaker,
@@ -206,13 +206,17 @@ class Process:
         feed = Feed(self.ledger.history, self._name)
         return Api(
             submit=self.fuse.submit,
-            reads=Reads(self.ledger.reads, {**listing.reads(), **feed.reads()}),
+            reads=Reads(
+                self.ledger.reads, {**listing.reads(), **feed.reads()}, self.guards.balances
+            ),
             feed=feed,
             parties=Parties(self.ledger.reads.parties),
             authenticator=self._authenticator,
             throttle=self.guards.throttle,
+            acknowledged=self.guards.acknowledged,
             probes=self.probes,
             metrics=self.metrics,
+            full=lambda: self.server.full,
             most_in_flight=most_in_flight,
         )
 

@@ -29,6 +29,7 @@ HOLD_STATES: Final = ("held", "committed", "voided", "expired")
 GRANT_STATES: Final = ("pending", "active", "exhausted", "expired", "voided")
 
 type Body = Mapping[str, Any]
+type Balances = Callable[[list[str]], Awaitable[Mapping[str, dict[str, Any]]]]
 type Page = tuple[list[dict[str, Any]], str | None]
 type Read = Callable[[Caller, str, dict[str, str]], Awaitable[Body]]
 
@@ -61,9 +62,14 @@ class Source(Protocol):
 class Reads:
     """Answers what is asked about accounts, transfers and holds."""
 
-    def __init__(self, source: Source, others: Mapping[str, Read] | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        others: Mapping[str, Read] | None = None,
+        balances: Balances | None = None,
+    ) -> None:
         self._source = source
-        self._balances = Coalescer(source.balances)
+        self._balances = Coalescer(balances or source.balances)
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: dict[str, Read] = {
             **(others or {}),

@@ -42,6 +42,7 @@ class SharedMemory:
         self._monotonic = monotonic
         self._client: Redis | None = None
         self._scripts: dict[str, AsyncScript] = {}
+        self._opening = asyncio.Lock()
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[bytes | str]) -> Any:
         """Run `lua/{script}.lua` in one round trip; RedisAwayError if that is not to be had."""
@@ -77,20 +78,21 @@ class SharedMemory:
             logger.debug("The connection to Redis did not close in order")
 
     async def _script(self, name: str) -> AsyncScript:
-        if self._client is None:
-            url = (await asyncio.to_thread(self._url_file.read_text)).strip()
-            if not url.startswith(SCHEMES):
-                raise ValueError("not an address of Redis")
-            self._client = Redis.from_url(
-                url,
-                socket_timeout=ANSWER_SECONDS,
-                socket_connect_timeout=ANSWER_SECONDS,
-                retry=Retry(NoBackoff(), 0),
-                client_name="shieldx-ledger",
-            )
-        if name not in self._scripts:
-            self._scripts[name] = self._client.register_script(_text(name))
-        return self._scripts[name]
+        async with self._opening:
+            if self._client is None:
+                url = (await asyncio.to_thread(self._url_file.read_text)).strip()
+                if not url.startswith(SCHEMES):
+                    raise ValueError("not an address of Redis")
+                self._client = Redis.from_url(
+                    url,
+                    socket_timeout=ANSWER_SECONDS,
+                    socket_connect_timeout=ANSWER_SECONDS,
+                    retry=Retry(NoBackoff(), 0),
+                    client_name="shieldx-ledger",
+                )
+            if name not in self._scripts:
+                self._scripts[name] = self._client.register_script(_text(name))
+            return self._scripts[name]
 
 
 def _text(name: str) -> str:

@@ -41,6 +41,7 @@ VOID_GRANT: Final = msgspec.json.Decoder(wire.VoidGrant)
 SET_ALERT: Final = msgspec.json.Decoder(wire.SetAlert)
 NOTE: Final = msgspec.json.Decoder(wire.Note)
 
+type Acknowledged = Callable[[Sequence[Answer]], None]
 type Outcome = ops.Operation | Refusal | ShapeError
 
 
@@ -61,12 +62,14 @@ class Writes:
         submit: Callable[[Job], None],
         parties: Parties,
         throttle: Throttle,
+        acknowledged: Acknowledged,
         refused: Callable[[str], None],
     ) -> None:
         self.holds = Holds()
         self._submit = submit
         self._parties = parties
         self._throttle = throttle
+        self._acknowledged = acknowledged
         self._refused = refused
 
     def single(self, exchange: Exchange, caller: Caller, match: Match) -> None:
@@ -292,12 +295,13 @@ class Writes:
         )
 
     def _learned(self, caller: Caller, given: Sequence[Answer], *, dry: bool) -> Sequence[Answer]:
-        """Remember new holds' accounts, where this caller's rights will depend on them.
+        """Tell of what is done, and remember new holds' accounts for this caller's rights.
 
         What a dry run would have made is not remembered: another will get its id.
         """
         if dry:
             return [answers.rehearsed(answer) for answer in given]
+        self._acknowledged(given)
         if caller.prefixes is not None:
             for answer in given:
                 body = answer.body
