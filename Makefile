@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CLUSTER ?= auto
 export CLUSTER
 
-.PHONY: help demo demo-down test proofs bench-ledger check e2e cluster cluster-down images docs lock clean
+.PHONY: help demo demo-down test proofs bench-ledger chaos-ledger check e2e cluster cluster-down images docs lock clean
 
 help:  ## Say what each target does.
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -43,6 +43,10 @@ proofs: $(VENV)/installed  ## The promises of the decision, with fresh seeds (RU
 
 bench-ledger: $(VENV)/installed  ## How fast the ledger is, beside two yardsticks: docs/benchmarks.md (QUICK=1: a short look).
 	@PYTHONPATH=operator:. $(PY) -m tests.bench $(if $(QUICK),--quick)
+
+chaos-ledger: $(VENV)/installed  ## Kill API, keeper and Postgres under load and count (SECONDS=600).
+	@own=$$(test "$$(id -u)" = 0 && echo unshare --mount --propagation private); \
+	  PYTHONPATH=operator:. $$own $(PY) -m tests.chaos --seconds=$(or $(SECONDS),600)
 
 check: $(VENV)/installed  ## Format, lint, types, layers, SQL, charts, CRDs.
 	@$(VENV)/bin/ruff format --check --quiet .

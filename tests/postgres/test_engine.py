@@ -246,6 +246,30 @@ async def test_a_poisoned_operation_harms_only_itself(ledger: Ledger, dsn: str) 
     await clean(dsn)
 
 
+@pytest.mark.parametrize("reason", ["disk_full", "out_of_memory", "read_only_sql_transaction"])
+async def test_a_database_that_has_no_room_is_told_as_not_done(
+    ledger: Ledger, dsn: str, reason: str
+) -> None:
+    await prepare(ledger.batcher, "a", "b")
+    superuser = await asyncpg.connect(dsn)
+    await superuser.execute(
+        "create function refuse() returns trigger language plpgsql as "
+        f"$$ begin raise exception using errcode = '{reason}'; end $$; "
+        "create trigger refuse before insert on entries for each row execute function refuse();"
+    )
+    operation = Transfer(debit="a", credit="b", amount=7)
+
+    first = await perform(ledger.batcher, "me", "k", operation)
+    await superuser.execute("drop trigger refuse on entries")
+    await until_ready(ledger)
+    second = await perform(ledger.batcher, "me", "k", operation)
+
+    await superuser.close()
+    assert first.code is Code.SHARD_UNAVAILABLE
+    assert (second.code, second.replayed) == (Code.CREATED, False)
+    await clean(dsn)
+
+
 async def test_what_is_accepted_is_answered_before_closing(ledger: Ledger) -> None:
     await prepare(ledger.batcher, "a", "b")
     operation = Transfer(debit="a", credit="b", amount=1)

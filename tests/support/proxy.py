@@ -15,6 +15,7 @@ class Fault(Enum):
 
     NONE = auto()
     CUT_BEFORE = auto()  # the server never gets it
+    CUT_DURING = auto()  # the server gets half of it
     CUT_AFTER = auto()  # the server gets it and works; its answer is lost
 
 
@@ -58,8 +59,10 @@ class Proxy:
                     self._fault = Fault.NONE
                     self.fired += 1
                     back.cancel()
+                    await asyncio.wait([back])  # Only one may read at a time.
                 if not (fires and fault is Fault.CUT_BEFORE):
-                    up_writer.write(chunk)
+                    half = fires and fault is Fault.CUT_DURING
+                    up_writer.write(chunk[: len(chunk) // 2] if half else chunk)
                     await up_writer.drain()
                 if fires:
                     if fault is Fault.CUT_AFTER:

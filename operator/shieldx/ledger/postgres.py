@@ -55,7 +55,7 @@ SETTINGS: Final = {
 KEY_INDEX: Final = "entries_key"
 STALE: Final = frozenset({"SX001", "SX002", "23505", "40001", "40P01"})
 # The server says itself that the statement was not committed.
-NOT_DONE: Final = frozenset({"57P01", "57P03", "53300", "57014"})
+NOT_DONE: Final = frozenset({"57P01", "57P03", "57014", "25006", "53100", "53200", "53300"})
 
 LOCK: Final = (
     "select set_config('idle_in_transaction_session_timeout', $1, true) "

@@ -63,7 +63,13 @@ def planned(text: str | None) -> Crash | None:
     return Crash(Step(name), int(count or 1))
 
 
-_crash: Final = planned(os.environ.get(VARIABLE))
+_crash = planned(os.environ.get(VARIABLE))
+
+
+def plan(text: str) -> None:
+    """Plan another crash, or none: for a process that was forked from one that had no plan."""
+    global _crash  # noqa: PLW0603 - there is one plan a process, read at every step.
+    _crash = planned(text)
 
 
 def reached(step: Step) -> None:
