@@ -23,7 +23,7 @@ QUERY: Final[dict[str, dict[str, Any]]] = {
     },
     "account": {
         "description": "Whose holds.",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}$"},
         "required": True,
     },
     "dry_run": {

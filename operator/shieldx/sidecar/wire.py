@@ -222,7 +222,7 @@ Item = (
 class Batch(Body, kw_only=True):
     """`POST /v1/batch`: up to 1,000 operations, singly or all or nothing."""
 
-    operations: list[Item]
+    operations: Annotated[list[Item], Meta(min_length=1, max_length=MAX_OPERATIONS)]
     atomic: bool = False
 
 
