@@ -15,7 +15,7 @@ API = "system:serviceaccount:shop:credits-api"
 
 
 class Line:
-    def ready(self) -> None:
+    def ready(self, _: Exchange) -> None:
         """Nobody waits."""
 
 
