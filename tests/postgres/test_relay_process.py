@@ -24,6 +24,7 @@ CREDITS = 1_000_000
 CALLERS = [
     ServiceAccount("shop", "app", list(Scope)),
     ServiceAccount("shop", "till", [Scope.WRITE], ["shop/"]),
+    ServiceAccount("shop", "reader", [Scope.READ]),
 ]
 CONFIG = Config(ledger="shop/credits", auth=Auth(CALLERS))
 API = """
@@ -73,6 +74,7 @@ CALLS: list[Call] = [
     ("POST", "/v1/accounts/a/grants", {"amount": 5, "expires_at": "2031-01-01T00:00:00+01:00"}),
     ("POST", "/v1/transfers", {"debit": "a", "credit": "shop/1", "amount": 1, "kind": "gift"}),
     ("POST", "/v1/transfers", {"debit": "a", "credit": "a", "amount": 1}),
+    ("POST", "/v1/transfers", {"debit": "a", "credit": "b", "amount": 1, "kind": "refill"}),
     ("POST", "/v1/transfers/t_none/reverse", {}),
     ("POST", "/v1/holds", {"account": "a", "amount": 7, "timeout_seconds": 600}),
     ("POST", "/v1/holds", {"account": "a", "amount": 7, "timeout_seconds": 99_999_999}),
@@ -110,7 +112,7 @@ def request(call: Call, key: str) -> bytes:
     return Client(0).request(*call, key=key)
 
 
-@pytest.mark.parametrize("token", ["shop/app", "shop/till", "shop/stranger"])
+@pytest.mark.parametrize("token", ["shop/app", "shop/till", "shop/reader", "shop/stranger"])
 async def test_whoever_comes_second_is_answered_alike_relayed_or_not(
     service: Service, tmp_path: Path, token: str
 ) -> None:
