@@ -54,8 +54,12 @@ SETTINGS: Final = {
 }
 KEY_INDEX: Final = "entries_key"
 STALE: Final = frozenset({"SX001", "SX002", "23505", "40001", "40P01"})
+# No answer, or one that came while the driver was giving up on it.
+SILENCE: Final = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # The server says itself that the statement was not committed.
-NOT_DONE: Final = frozenset({"57P01", "57P03", "57014", "25006", "53100", "53200", "53300"})
+NOT_DONE: Final = frozenset(
+    {"25006", "25P03", "53100", "53200", "53300", "57014", "57P01", "57P03"}
+)
 
 LOCK: Final = (
     "select set_config('idle_in_transaction_session_timeout', $1, true) "
@@ -199,7 +203,7 @@ class Shard:
     async def _read(self, statement: str, *arguments: object) -> Any:
         try:
             return await self._connection.fetchval(statement, *arguments)
-        except (OSError, TimeoutError, asyncpg.InterfaceError) as silence:
+        except SILENCE as silence:
             raise ShardUnavailableError(repr(silence)) from silence
         except asyncpg.PostgresError as refused:
             raise ShardUnavailableError(f"{refused.sqlstate}: {refused}") from refused
@@ -207,7 +211,7 @@ class Shard:
     async def _write(self, statement: str, *arguments: object) -> None:
         try:
             await self._connection.execute(statement, *arguments)
-        except (OSError, TimeoutError, asyncpg.InterfaceError) as silence:
+        except SILENCE as silence:
             raise OutcomeUnknownError(repr(silence)) from silence
         except asyncpg.PostgresError as refused:
             if getattr(refused, "constraint_name", None) == KEY_INDEX:
