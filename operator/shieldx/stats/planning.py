@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.random import Generator
-from scipy.stats import beta, invgauss
+from scipy.special import betaincinv, log_ndtr, ndtr
 
 from shieldx.stats.engine import Mode
 from shieldx.stats.eprocess import (
@@ -32,6 +32,7 @@ type Evidence = Literal["harm", "noninferiority", "superiority"]
 type Buckets = Iterable[Sequence[Sequence[Each]]]
 
 _LOOKS_AHEAD: Final = 3
+_HALVINGS: Final = 80
 
 
 def requests_to_decide(
@@ -98,7 +99,27 @@ def _first_passage(needed: Floats, drift: Floats, scatter: Floats, quantile: flo
         return inf
     needed, drift, scatter = np.maximum(needed[grows], 1e-9), drift[grows], scatter[grows]
     mean, shape = needed / drift, needed**2 / scatter
-    return float(np.min(invgauss.ppf(quantile, mean / shape, scale=shape)))
+    return float(np.min(_passage_quantile(quantile, mean, shape)))
+
+
+def _passage_quantile(quantile: float, mean: Floats, shape: Floats) -> Floats:
+    """Return quantiles of inverse Gaussian times, by halving between logarithms of times.
+
+    Source: the distribution function of Shuster (1968), JASA 63, 1514.
+    """
+    low, high = np.log(mean) - 60.0, np.log(mean) + 60.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        time = np.exp(middle)
+        root = np.sqrt(shape / time)
+        passed = ndtr(root * (time / mean - 1.0)) + np.exp(
+            np.minimum(2.0 * shape / mean + log_ndtr(-root * (time / mean + 1.0)), 0.0)
+        )
+        low, high = (
+            np.where(passed < quantile, middle, low),
+            np.where(passed < quantile, high, middle),
+        )
+    return np.exp((low + high) / 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +135,9 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        low = float(beta.ppf(0.025, self.hits, self.runs - self.hits + 1)) if self.hits else 0.0
+        low = float(betaincinv(self.hits, self.runs - self.hits + 1, 0.025)) if self.hits else 0.0
         missed = self.runs - self.hits
-        high = float(beta.ppf(0.975, self.hits + 1, missed)) if missed else 1.0
+        high = float(betaincinv(self.hits + 1, missed, 0.975)) if missed else 1.0
         return low, high
 
 
