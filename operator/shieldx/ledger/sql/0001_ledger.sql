@@ -140,6 +140,11 @@ create function clock_microseconds() returns bigint
 language sql volatile
 return (extract(epoch from clock_timestamp()) * 1000000)::bigint;
 
+-- The time of the shard: a clock that was set back makes it stand still, for readers as for the writer.
+create function shard_time() returns bigint
+language sql stable
+return (select greatest(h.at, clock_microseconds()) from head as h);
+
 -- What a batch must know, in one round trip. `_due`: accounts some hold of which may have expired.
 create function load(
     _accounts text[],

@@ -12,7 +12,7 @@ select
     clock.now as as_of,
     coalesce(a.next_due <= clock.now, false) as overdue
 from accounts as a
-cross join clock_microseconds() as clock (now)
+cross join shard_time() as clock (now)
 where a.id = any($1);
 
 -- name: settled
@@ -94,7 +94,7 @@ limit $3;
 select
     h.*,
     h.metadata::text as metadata_text,
-    h.state = 'held' and h.expires_at <= clock_microseconds() as overdue
+    h.state = 'held' and h.expires_at <= shard_time() as overdue
 from holds as h
 where h.id = $1;
 
@@ -107,7 +107,7 @@ select
 from holds as h
 cross join
     lateral (
-        select h.state = 'held' and h.expires_at <= clock_microseconds() as overdue
+        select h.state = 'held' and h.expires_at <= shard_time() as overdue
     ) as s
 where
     h.account = $1
@@ -132,21 +132,21 @@ select distinct due.account
 from (
     (
         select h.account from holds as h
-        where h.state = 'held' and h.expires_at <= clock_microseconds()
+        where h.state = 'held' and h.expires_at <= shard_time()
         order by h.expires_at
         limit $1
     )
     union all
     (
         select p.account from grants as p
-        where p.state = 'pending' and p.effective_at <= clock_microseconds()
+        where p.state = 'pending' and p.effective_at <= shard_time()
         order by p.effective_at
         limit $1
     )
     union all
     (
         select x.account from grants as x
-        where x.state = 'active' and x.expires_at <= clock_microseconds()
+        where x.state = 'active' and x.expires_at <= shard_time()
         order by x.expires_at
         limit $1
     )
@@ -160,7 +160,7 @@ select
     h.position,
     h.seq,
     encode(h.hash, 'hex') as hash,
-    clock_microseconds() as time,
+    shard_time() as time,
     (
         select count(*) from holds as o
         where o.state = 'held'
