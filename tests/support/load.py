@@ -6,9 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 from tests.support.api import Client, fresh_key
+
+UNAVAILABLE: Final = 503
+# Whoever is told to come back later does not come back at once: thousands of keys would wait.
+PAUSE_SECONDS: Final = 0.1
 
 
 @dataclass
@@ -68,10 +72,12 @@ class Load:
             self.answers[key] = response.status
             if response.fields.get("connection") == "close":
                 return
+            if response.status == UNAVAILABLE:
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def settle(self) -> None:
         """Ask again for every key that got no answer or was told to retry, until it is answered."""
-        open_keys = [*self.unanswered, *(k for k, s in self.answers.items() if s == 503)]
+        open_keys = [*self.unanswered, *(k for k, s in self.answers.items() if s == UNAVAILABLE)]
         async with asyncio.timeout(60):
             for key in open_keys:
                 self.answers[key] = await self._settle_one(key)
@@ -82,7 +88,7 @@ class Load:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, json.JSONDecodeError):
                 async with Client(self.port()) as client:
                     response = await client.post(path(self.account), {"amount": 1}, key)
-                    if response.status != 503:
+                    if response.status != UNAVAILABLE:
                         return response.status
             await asyncio.sleep(0.1)
 
