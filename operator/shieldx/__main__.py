@@ -192,7 +192,7 @@ def keeper(
         Path | None, typer.Option(help="Who is told every event, JSON: [{url, secretFile}].")
     ] = None,
 ) -> None:
-    """Keep one ledger: expire holds, deliver events, tell the operator how it is."""
+    """Keep one ledger: do what is due, deliver events, tell the operator how it is."""
     from shieldx.keeper.main import Options, run
     from shieldx.telemetry import configure_logging
 

@@ -158,20 +158,7 @@ type Operation = (
 type Consequence = Expire | ActivateGrant | ExpireGrant | Alert
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-_decoder: msgspec.json.Decoder[Operation] = msgspec.json.Decoder(
-    OpenAccount
-    | ChangeAccount
-    | Transfer
-    | Reverse
-    | Reserve
-    | Commit
-    | Void
-    | Grant
-    | VoidGrant
-    | Note
-    | SetAlert
-    | Settle
-)
+_decoder: msgspec.json.Decoder[Operation] = msgspec.json.Decoder(Operation.__value__)
 
 
 def canonical(operation: Operation | Consequence) -> bytes:
