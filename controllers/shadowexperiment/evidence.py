@@ -12,7 +12,8 @@ from typing import Final
 
 from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.progress import Progress
-from controllers.shadowexperiment.verdicts import Engine, Judgment, judge, rounded
+from controllers.shadowexperiment.verdicts import Judgment, judge, rounded
+from shieldx.judgement.engine import Engine
 from shieldx.resources.shadowexperiment import Guardrail, ShadowExperimentSpec
 from shieldx.signals.baseline import Baseline
 from shieldx.signals.buckets import Bucket, Recorder

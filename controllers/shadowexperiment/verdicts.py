@@ -5,37 +5,18 @@ the challenger first had traffic. Buckets that it has seen change nothing, so th
 give the same verdict however often the operator was restarted in between.
 """
 
-import json
-import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from controllers.shadowexperiment.progress import Progress
-from shieldx.resources.shadowexperiment import Guardrail, ShadowExperimentSpec
+from shieldx.judgement.engine import Engine, doubtful
+from shieldx.resources.shadowexperiment import ShadowExperimentSpec
 from shieldx.signals.buckets import Bucket, EvidenceState
-from shieldx.stats import (
-    RESTARTS,
-    DecisionEngine,
-    Dispersion,
-    MetricReport,
-    MetricSpec,
-    Report,
-    StateMismatchError,
-    Verdict,
-    half_way_tolerance,
-    risk_of_attempt,
-)
+from shieldx.stats import RESTARTS, MetricReport, Report, Verdict
 
-logger = logging.getLogger(__name__)
-
-# No bucket gives more than a third of the evidence that a verdict needs.
-BUCKET_SHARE: Final = 1 / 3
-# Above these a weight does not rise: even odds of ten for harm, or more likely worse than not.
-DOUBTFUL_EVIDENCE: Final = 10.0
-DOUBTFUL_PROBABILITY: Final = 0.5
 LARGEST_SHOWN: Final = 1e9
 
 
@@ -62,13 +43,7 @@ class Judgment:
     @property
     def doubtful(self) -> bool:
         """Whether harm is so likely, or so little is known, that no weight should rise."""
-        if self.report is None:
-            return True
-        return self.report.log_e_rollback >= math.log(DOUBTFUL_EVIDENCE) or any(
-            metric.probability_worse_than_margin >= DOUBTFUL_PROBABILITY
-            for name, metric in self.report.metrics.items()
-            if name != RESTARTS.name
-        )
+        return self.report is None or doubtful(self.report)
 
     def noted(self, progress: Progress) -> Progress:
         """Return `progress` with this evidence in it."""
@@ -82,74 +57,6 @@ class Judgment:
             probability_ok=1 - max(m.probability_worse_than_margin for m in guardrails.values()),
             samples=round(max(m.challenger_total for m in guardrails.values())),
             metrics=tuple(_shown(name, metric) for name, metric in self.report.metrics.items()),
-        )
-
-
-@dataclass(slots=True)
-class Engine:
-    """The decision engine of one run, and the dispersion of its counts."""
-
-    decisions: DecisionEngine
-    dispersions: dict[str, Dispersion]
-
-    @classmethod
-    def begin(
-        cls,
-        spec: ShadowExperimentSpec,
-        attempt: int,
-        base_rates: Mapping[str, float],
-        dispersions: Mapping[str, Dispersion],
-    ) -> Self:
-        """Return an engine that has seen nothing of the challenger yet."""
-        specs, parameters = _question(spec, attempt, base_rates)
-        return cls(DecisionEngine(specs, **parameters), dict(dispersions))
-
-    @classmethod
-    def load(
-        cls, spec: ShadowExperimentSpec, attempt: int, base_rates: Mapping[str, float], state: str
-    ) -> Self:
-        """Return the engine whose `dump` this was."""
-        stored = json.loads(state)
-        specs, parameters = _question(spec, attempt, base_rates)
-        return cls(
-            DecisionEngine.load(specs, stored["engine"], **parameters),
-            {name: Dispersion.load(phi) for name, phi in stored["dispersions"].items()},
-        )
-
-    @classmethod
-    def restored(
-        cls, spec: ShadowExperimentSpec, attempt: int, base_rates: Mapping[str, float], state: str
-    ) -> Self:
-        """Return the engine of a stored state, or a new one where that state is of no use.
-
-        An upgrade may change the engine, and evidence for one question says nothing about
-        another.
-        """
-        try:
-            return cls.load(spec, attempt, base_rates, state)
-        except StateMismatchError as another:
-            logger.warning("The evidence gathered so far is of no use: %s", another)
-            scatter = {guardrail.name: Dispersion() for guardrail in spec.guardrails}
-            return cls.begin(spec, attempt, base_rates, scatter)
-
-    def dump(self) -> str:
-        """Return the whole state as text, for the status."""
-        state = {
-            "engine": self.decisions.dump(),
-            "dispersions": {name: phi.dump() for name, phi in self.dispersions.items()},
-        }
-        return json.dumps(state, separators=(",", ":"))
-
-    def update(self, spec: ShadowExperimentSpec, bucket: Bucket) -> Report:
-        """Take in one bucket; dispersion is of past buckets only, so it is read before it grows."""
-        counts: list[Any] = []
-        for guardrail in spec.guardrails:
-            metric, phi = bucket.metrics[guardrail.name], self.dispersions[guardrail.name]
-            counts.append(None if metric.counts is None else (*metric.counts, phi.phi))
-            phi.add(champion=metric.champion, challenger=metric.challenger)
-        counts.append(bucket.restarts)
-        return self.decisions.update(
-            counts, bucket.end, challenger_restarted=bucket.challenger_restarted
         )
 
 
@@ -197,36 +104,6 @@ def judge(
 def rounded(rate: float) -> float:
     """Return the rate as it is stored: what is read back must ask the same question."""
     return float(f"{rate:.6g}")
-
-
-def _question(
-    spec: ShadowExperimentSpec, attempt: int, base_rates: Mapping[str, float]
-) -> tuple[Sequence[MetricSpec], dict[str, Any]]:
-    decision = spec.decision
-    recent = math.ceil(decision.min_duration / decision.bucket)
-    parameters = {
-        "rollback_risk": risk_of_attempt(decision.rollback_risk, attempt),
-        "promotion_risk": risk_of_attempt(decision.promotion_risk, attempt),
-        "min_buckets": 1,
-        "bucket_share": BUCKET_SHARE,
-        "recent_buckets": recent,
-    }
-    metrics = [_metric(guardrail, base_rates[guardrail.name]) for guardrail in spec.guardrails]
-    return [*metrics, RESTARTS], parameters
-
-
-def _metric(guardrail: Guardrail, base_rate: float) -> MetricSpec:
-    relative, absolute = guardrail.margin.relative, guardrail.margin.absolute
-    tolerance = guardrail.tolerance
-    return MetricSpec(
-        guardrail.name,
-        base_rate=base_rate,
-        margin_rel=relative,
-        margin_abs=absolute,
-        tolerance_rel=half_way_tolerance(base_rate, relative, absolute)
-        if tolerance is None
-        else tolerance,
-    )
 
 
 def _shown(name: str, metric: MetricReport) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from controllers.shadowexperiment.evidence import Evidence
 from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.progress import Progress
-from controllers.shadowexperiment.verdicts import Engine
+from shieldx.judgement.engine import Engine
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
 from shieldx.signals.readings import Counter, Pod, PodReadings, Reading, Scrape, Series
 from shieldx.stats import Dispersion

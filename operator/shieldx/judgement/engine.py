@@ -1,0 +1,141 @@
+"""The decision engine of one run, as the spec of an experiment asks for it.
+
+The operator feeds it live buckets, `shieldx replay` those of the past, and `shieldx simulate`
+those of made-up versions; the question is put together here, once.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from shieldx.resources.shadowexperiment import Guardrail, ShadowExperimentSpec
+from shieldx.signals.buckets import Bucket
+from shieldx.stats import (
+    RESTARTS,
+    DecisionEngine,
+    Dispersion,
+    MetricSpec,
+    Report,
+    StateMismatchError,
+    half_way_tolerance,
+    risk_of_attempt,
+)
+
+logger = logging.getLogger(__name__)
+
+# No bucket gives more than a third of the evidence that a verdict needs.
+BUCKET_SHARE: Final = 1 / 3
+# Above these a weight does not rise: even odds of ten for harm, or more likely worse than not.
+DOUBTFUL_EVIDENCE: Final = 10.0
+DOUBTFUL_PROBABILITY: Final = 0.5
+
+
+@dataclass(slots=True)
+class Engine:
+    """The decision engine of one run, and the dispersion of its counts."""
+
+    decisions: DecisionEngine
+    dispersions: dict[str, Dispersion]
+
+    @classmethod
+    def begin(
+        cls,
+        spec: ShadowExperimentSpec,
+        attempt: int,
+        base_rates: Mapping[str, float],
+        dispersions: Mapping[str, Dispersion],
+    ) -> Self:
+        """Return an engine that has seen nothing of the challenger yet."""
+        specs, parameters = question(spec, attempt, base_rates)
+        return cls(DecisionEngine(specs, **parameters), dict(dispersions))
+
+    @classmethod
+    def load(
+        cls, spec: ShadowExperimentSpec, attempt: int, base_rates: Mapping[str, float], state: str
+    ) -> Self:
+        """Return the engine whose `dump` this was."""
+        stored = json.loads(state)
+        specs, parameters = question(spec, attempt, base_rates)
+        return cls(
+            DecisionEngine.load(specs, stored["engine"], **parameters),
+            {name: Dispersion.load(phi) for name, phi in stored["dispersions"].items()},
+        )
+
+    @classmethod
+    def restored(
+        cls, spec: ShadowExperimentSpec, attempt: int, base_rates: Mapping[str, float], state: str
+    ) -> Self:
+        """Return the engine of a stored state, or a new one where that state is of no use.
+
+        An upgrade may change the engine, and evidence for one question says nothing about
+        another.
+        """
+        try:
+            return cls.load(spec, attempt, base_rates, state)
+        except StateMismatchError as another:
+            logger.warning("The evidence gathered so far is of no use: %s", another)
+            scatter = {guardrail.name: Dispersion() for guardrail in spec.guardrails}
+            return cls.begin(spec, attempt, base_rates, scatter)
+
+    def dump(self) -> str:
+        """Return the whole state as text, for the status."""
+        state = {
+            "engine": self.decisions.dump(),
+            "dispersions": {name: phi.dump() for name, phi in self.dispersions.items()},
+        }
+        return json.dumps(state, separators=(",", ":"))
+
+    def update(self, spec: ShadowExperimentSpec, bucket: Bucket) -> Report:
+        """Take in one bucket; dispersion is of past buckets only, so it is read before it grows."""
+        counts: list[Any] = []
+        for guardrail in spec.guardrails:
+            metric, phi = bucket.metrics[guardrail.name], self.dispersions[guardrail.name]
+            counts.append(None if metric.counts is None else (*metric.counts, phi.phi))
+            phi.add(champion=metric.champion, challenger=metric.challenger)
+        counts.append(bucket.restarts)
+        return self.decisions.update(
+            counts, bucket.end, challenger_restarted=bucket.challenger_restarted
+        )
+
+
+def question(
+    spec: ShadowExperimentSpec, attempt: int, base_rates: Mapping[str, float]
+) -> tuple[Sequence[MetricSpec], dict[str, Any]]:
+    """Return the metrics that a spec judges by, restarts last, and the engine's parameters."""
+    decision = spec.decision
+    recent = math.ceil(decision.min_duration / decision.bucket)
+    parameters = {
+        "rollback_risk": risk_of_attempt(decision.rollback_risk, attempt),
+        "promotion_risk": risk_of_attempt(decision.promotion_risk, attempt),
+        "min_buckets": 1,
+        "bucket_share": BUCKET_SHARE,
+        "recent_buckets": recent,
+    }
+    metrics = [_metric(guardrail, base_rates[guardrail.name]) for guardrail in spec.guardrails]
+    return [*metrics, RESTARTS], parameters
+
+
+def doubtful(report: Report) -> bool:
+    """Whether harm is so likely that no weight should rise."""
+    return report.log_e_rollback >= math.log(DOUBTFUL_EVIDENCE) or any(
+        metric.probability_worse_than_margin >= DOUBTFUL_PROBABILITY
+        for name, metric in report.metrics.items()
+        if name != RESTARTS.name
+    )
+
+
+def _metric(guardrail: Guardrail, base_rate: float) -> MetricSpec:
+    relative, absolute = guardrail.margin.relative, guardrail.margin.absolute
+    tolerance = guardrail.tolerance
+    return MetricSpec(
+        guardrail.name,
+        base_rate=base_rate,
+        margin_rel=relative,
+        margin_abs=absolute,
+        tolerance_rel=half_way_tolerance(base_rate, relative, absolute)
+        if tolerance is None
+        else tolerance,
+    )
