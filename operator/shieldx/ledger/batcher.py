@@ -71,25 +71,15 @@ BROKEN: Final = Answer(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Operations of one caller, and whom to tell.
+class Job(Request, frozen=True, kw_only=True):
+    """A request, and whom to tell.
 
-    Plain: one key an operation. Atomic: one key for all. Dry: decided on what is durable, and
-    forgotten. `done` gets one answer an operation, once, after they are durable; it must not
-    raise.
+    Dry: decided on what is durable, and forgotten. `done` gets one answer an operation, once,
+    after they are durable; it must not raise.
     """
 
-    caller: str
-    operations: Sequence[Operation]
-    keys: Sequence[str | None]
-    atomic: bool
     done: Callable[[Sequence[Answer]], None]
     dry: bool = False
-
-    def request(self) -> Request:
-        """Return what the rules are asked."""
-        return Request(self.caller, self.operations, self.keys, self.atomic)
 
     def all(self, answer: Answer) -> None:
         """Answer every operation alike."""
@@ -302,7 +292,7 @@ class Batcher:
                 now = state.head.at
                 await self._load(shard, _needs(state, jobs, now, wary=wary), now)
         reached(Step.LOADED)
-        answers, changes = decide(state, [job.request() for job in jobs if not job.dry], now)
+        answers, changes = decide(state, [job for job in jobs if not job.dry], now)
         reached(Step.DECIDED)
         if changes.entries:
             await shard.store(state, changes)
@@ -379,7 +369,7 @@ async def perform(batcher: Batcher, caller: str, key: str | None, operation: Ope
 
 def _rehearsed(state: State, job: Job, now: int) -> list[Answer]:
     """Decide a dry job on what is durable now; nothing of it is kept."""
-    (answers,), _ = decide(state, [job.request()], now)
+    (answers,), _ = decide(state, [job], now)
     return [answer._replace(receipt=None) for answer in answers]
 
 

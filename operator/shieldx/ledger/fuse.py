@@ -7,9 +7,10 @@ been sent, so what it says, "not done", is always true.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from shieldx.breaker import Breaker, State
 from shieldx.ledger.batcher import UNAVAILABLE, Job
@@ -49,9 +50,10 @@ class Fuse:
             job.all(UNAVAILABLE)
 
     def _done(self, done: Callable[[Sequence[Answer]], None], answers: Sequence[Answer]) -> None:
-        codes = {answer.code for answer in answers}
-        if Code.SHARD_UNAVAILABLE in codes:
+        # Any answer tells: a job that the store could not send is answered alike throughout.
+        code = answers[0].code if answers else None
+        if code is Code.SHARD_UNAVAILABLE:
             self.breaker.failed(self._monotonic())
-        elif codes and not codes & SILENT:
+        elif code is not None and code not in SILENT:
             self.breaker.succeeded()
         done(answers)

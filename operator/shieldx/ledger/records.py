@@ -223,8 +223,7 @@ class Head(Row, frozen=True, gc=False):
     at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """Operations of one caller: each under its own key, or all or nothing under one."""
 
     caller: str

@@ -11,8 +11,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from shieldx.ledger import routing
 from shieldx.ledger.batcher import BROKEN, OVERLOADED, UNAVAILABLE, UNKNOWN, Batcher, Job

@@ -1,11 +1,13 @@
 """Receipts prove an entry with keys that the database never sees."""
 
 import base64
+import hashlib
+import hmac
 from pathlib import Path
 
 import pytest
 
-from shieldx.ledger.seals import KeyRing, SealError
+from shieldx.ledger.seals import KeyRing, Mac, SealError
 
 DIGEST = bytes(range(32))
 
@@ -60,3 +62,13 @@ def test_no_key_is_no_ring_and_a_laptop_gets_one(tmp_path: Path) -> None:
 
     assert made == KeyRing.create(tmp_path / "new")
     assert (tmp_path / "new" / "k1").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("size", [32, 64, 65, 200])
+@pytest.mark.parametrize("message", [b"", DIGEST, bytes(1000)])
+def test_a_code_is_that_of_the_standard_library(size: int, message: bytes) -> None:
+    key = bytes(range(256))[:size]
+    known = hmac.digest(key, message, hashlib.sha256)
+
+    for _ in range(2):  # What is hashed once and for all is not used up.
+        assert Mac(key)(message) == base64.urlsafe_b64encode(known).decode().rstrip("=")
