@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CLUSTER ?= auto
 export CLUSTER
 
-.PHONY: help demo demo-down test fuzz-api proofs bench-ledger chaos-ledger check e2e cluster cluster-down images docs lock clean
+.PHONY: help demo demo-down test test-matrix fuzz-api proofs bench-ledger chaos-ledger check e2e cluster cluster-down images docs lock clean
 
 help:  ## Say what each target does.
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -34,6 +34,9 @@ images: $(VENV)/installed  ## Build the images and load them into the cluster.
 
 test: $(VENV)/installed  ## Everything that needs no cluster, with a real Postgres.
 	@$(PY) -m pytest -q
+
+test-matrix: $(VENV)/installed  ## The ledger's tests on PostgreSQL 15, 16, 17 and 18 (SKIP="16 17" leaves some out).
+	@PYTHONPATH=operator:. $(PY) -m tests.matrix $(or $(TESTS),tests/postgres) $(if $(SKIP),--skip $(SKIP))
 
 fuzz-api: $(VENV)/installed  ## Schemathesis against the API: no answer that its document does not promise.
 	@PYTHONPATH=operator:. $(PY) -m tests.fuzz

