@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from controllers.shadowexperiment.phases import Phase
+from controllers.shadowexperiment.phases import MEASURED, Phase
 from controllers.shadowexperiment.progress import Progress
-from controllers.shadowexperiment.verdicts import Judgment, judge, rounded
+from controllers.shadowexperiment.verdicts import Judgment, blind_since, judge, rounded
 from shieldx.judgement.engine import Engine
 from shieldx.resources.shadowexperiment import Guardrail, ShadowExperimentSpec
 from shieldx.signals.baseline import Baseline
@@ -79,7 +79,7 @@ class Evidence:
         )
         self._recorder.add(current, at)
         for bucket in self._recorder.closed():
-            if phase is Phase.STEPPING:
+            if phase in MEASURED:
                 self._pending = [*self._pending[1 - PENDING_KEPT :], bucket]
             elif phase in CHAMPION_ALONE:
                 self._baseline.add(bucket)
@@ -91,9 +91,10 @@ class Evidence:
         if self.problem is not None:
             return Judgment(message=self.problem)
         if progress.phase is Phase.PREPARING:
+            self._forget_run()
             return self._beginning(spec, progress)
-        if progress.phase is not Phase.STEPPING:
-            self._pending.clear()
+        if progress.phase not in MEASURED:
+            self._forget_run()
             return Judgment()
         stored = self._engines.get(progress.engine)
         judgment, engine = judge(
@@ -104,7 +105,17 @@ class Evidence:
             k: e for k, e in ((progress.engine, stored), (judgment.engine, engine)) if e
         }
         state = self._recorder.evidence(now.timestamp())
-        return replace(judgment, state=str(state.state), message=state.message)
+        return replace(
+            judgment,
+            state=str(state.state),
+            message=state.message,
+            blind_since=blind_since(progress, judgment, operator_started=started),
+        )
+
+    def _forget_run(self) -> None:
+        """Forget one run: the next may begin at the same state, and at half the risk."""
+        self._pending.clear()
+        self._engines.clear()
 
     def _beginning(self, spec: ShadowExperimentSpec, progress: Progress) -> Judgment:
         """Freeze the champion's rates and their scatter, before the challenger has traffic."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from controllers.shadowexperiment.manifests import Manifest, Names, Template
-from controllers.shadowexperiment.phases import Phase
+from controllers.shadowexperiment.phases import MEASURED, Phase
 from controllers.shadowexperiment.progress import Progress
 from controllers.shadowexperiment.verdicts import Judgment
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
@@ -15,7 +15,7 @@ from shieldx.traffic.split import challenger_replicas
 # No challenger is on trial.
 RESTING: Final = frozenset({Phase.IDLE, Phase.PROMOTED, Phase.ROLLED_BACK})
 # A challenger is on trial.
-SERVING: Final = frozenset({Phase.PREPARING, Phase.STEPPING})
+SERVING: Final = MEASURED | {Phase.PREPARING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Observed:
     challenger_pods: int = 0  # whatever their state
     challenger_ready: int = 0  # ready for long enough to count
     trouble: str | None = None  # what a challenger pod says that keeps it from getting ready
+    recorded_runs: int = 0  # of the target's present revision, by any experiment
     run_exists: bool = False
     run_finished: bool = False
 

@@ -6,6 +6,8 @@ from controllers.shadowexperiment.facts import RESTING, Observed, Situation, Tar
 from controllers.shadowexperiment.manifests import configuration_hash
 from controllers.shadowexperiment.phases import Finding, Phase
 from controllers.shadowexperiment.progress import REFUSED, Progress
+from controllers.shadowexperiment.reasons import waiting
+from shieldx.resources.shadowexperiment import NoData, OnDeadline
 
 
 def find(situation: Situation) -> Finding:  # noqa: PLR0911 - one return a phase.
@@ -40,7 +42,9 @@ def _find_resting(target: Target, before: Progress) -> Finding:
     return Finding.STEADY if refused else Finding.CHANGED
 
 
-def _find_serving(situation: Situation, target: Target) -> Finding:
+def _find_serving(  # noqa: PLR0911 - one return a finding.
+    situation: Situation, target: Target
+) -> Finding:
     seen, before = situation.seen, situation.before
     if target.revision == before.champion:
         return Finding.REVERTED
@@ -49,11 +53,17 @@ def _find_serving(situation: Situation, target: Target) -> Finding:
         return Finding.CHANGED
     if not target.paused or target.replicas == 0:
         return Finding.PASSED
-    if before.phase is Phase.STEPPING and situation.judgment.harmful:
-        return Finding.HARMFUL
-    if before.reached_at is None:
+    if before.phase is Phase.PREPARING:
         return _find_starting(situation, target)
-    return _find_measured(situation)
+    if situation.judgment.harmful:
+        return Finding.HARMFUL
+    if before.phase is Phase.INCONCLUSIVE:
+        return _find_without_verdict(situation) or Finding.STEADY
+    starting = before.reached_at is None
+    found = _find_starting(situation, target) if starting else _find_measured(situation)
+    if found in {Finding.PROVEN, Finding.STUCK}:
+        return found
+    return _find_without_verdict(situation) or found
 
 
 def _find_starting(situation: Situation, target: Target) -> Finding:
@@ -68,16 +78,26 @@ def _find_starting(situation: Situation, target: Target) -> Finding:
 
 def _find_measured(situation: Situation) -> Finding:
     """Find whether the weight may rise, or the challenger be promoted: on fresh evidence only."""
-    spec, before, judgment = situation.spec, situation.before, situation.judgment
-    if before.reached_at is None or before.served_since is None or judgment.fresh_end is None:
+    if waiting(situation) is not None:
         return Finding.STEADY
-    index = min(before.step, len(spec.steps)) - 1
-    if judgment.fresh_end < before.reached_at + spec.steps[index].hold or judgment.doubtful:
-        return Finding.STEADY
-    if index + 1 < len(spec.steps):
-        return Finding.FRESH_AND_FINE
-    long_enough = situation.now - before.served_since >= spec.decision.min_duration
-    return Finding.PROVEN if judgment.proven and long_enough else Finding.STEADY
+    last = situation.before.step >= len(situation.spec.steps)
+    return Finding.PROVEN if last else Finding.FRESH_AND_FINE
+
+
+def _find_without_verdict(situation: Situation) -> Finding | None:
+    """Find that there is no verdict in time, or nothing to come to one by."""
+    decision, before, judgment = situation.spec.decision, situation.before, situation.judgment
+    if decision.no_data is NoData.ROLLBACK and judgment.blind_since is not None:
+        blind_for = situation.now - judgment.blind_since
+        if blind_for > decision.no_data_after:
+            return Finding.BLIND
+    until = before.until(decision.max_duration)
+    held = before.phase is Phase.INCONCLUSIVE
+    if until is None or situation.now < until:
+        return Finding.EXTENDED if held else None
+    if decision.on_deadline is OnDeadline.ROLLBACK:
+        return Finding.OVERDUE
+    return Finding.STEADY if held else Finding.UNDECIDED
 
 
 def _find_promoting(target: Target, seen: Observed, before: Progress) -> Finding:

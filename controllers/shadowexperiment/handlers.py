@@ -25,7 +25,9 @@ from shieldx.signals.readings import MetricSource
 
 KIND: Final = "shadowexperiments.shieldx.io"
 AGAIN: Final = timedelta(milliseconds=200)
-BAD: Final = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.INVALID})
+BAD: Final = frozenset(
+    {Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.INCONCLUSIVE, Phase.INVALID},
+)
 LONGEST_EVENT: Final = 1000
 
 

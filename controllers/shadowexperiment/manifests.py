@@ -21,6 +21,10 @@ type Manifest = dict[str, Any]
 
 MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "shieldx"}
 REVISION_ANNOTATION: Final = "shieldx.io/revision"
+# On the record of a run: by it the earlier runs of a revision are found.
+REVISION_LABEL: Final = "shieldx.io/revision"
+# What of `spec.decision` says what happens without a verdict, and not how there is one.
+WITHOUT_VERDICT: Final = frozenset({"maxDuration", "onDeadline", "noData", "noDataAfter"})
 # A challenger pod counts once it has been ready for this long; restarts begin it anew.
 LEAST_READY_SECONDS: Final = 10
 
@@ -132,7 +136,11 @@ def run(
         "metadata": {
             "namespace": names.namespace,
             "name": names.run(revision, attempt),
-            "labels": {**MANAGED_BY, EXPERIMENT_LABEL: names.experiment},
+            "labels": {
+                **MANAGED_BY,
+                EXPERIMENT_LABEL: names.experiment,
+                REVISION_LABEL: revision,
+            },
         },
         "spec": {
             "experiment": names.experiment,
@@ -153,5 +161,6 @@ def timestamp(time: datetime) -> str:
 
 def configuration_hash(spec: Mapping[str, Any]) -> str:
     """Return the hash of what a run is judged by: a change of it begins another run."""
-    judged = {"metrics": spec["metrics"], "decision": spec["decision"]}
+    decision = {k: value for k, value in spec["decision"].items() if k not in WITHOUT_VERDICT}
+    judged = {"metrics": spec["metrics"], "decision": decision}
     return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:10]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from controllers.shadowexperiment.facts import RESTING, SERVING, Situation, Target
 from controllers.shadowexperiment.manifests import configuration_hash
-from controllers.shadowexperiment.phases import Finding, Phase, following
+from controllers.shadowexperiment.phases import MEASURED, Finding, Phase, following
 from controllers.shadowexperiment.progress import Outcome, Progress
 from controllers.shadowexperiment.sentences import decision
 
@@ -13,7 +13,7 @@ def advance(situation: Situation, finding: Finding) -> Progress:
     """Return what to remember after a finding."""
     before, judgment = situation.before, situation.judgment
     phase = following(before.phase, finding, before.paused_from)
-    progress = judgment.noted(before) if before.phase is Phase.STEPPING else before
+    progress = judgment.noted(before) if before.phase in MEASURED else before
     progress = replace(progress, phase=phase)
     if phase is not before.phase:
         progress = replace(progress, since=situation.now)
@@ -40,10 +40,7 @@ def _remember(  # noqa: C901, PLR0911, PLR0912 - one case a finding: a table wit
         case Finding.HELD:
             return replace(progress, paused_from=came)
         case Finding.CONTINUED:
-            reached_at = None if progress.reached_at is None else now
-            return replace(
-                progress, paused_from=None, since=now, reached_at=reached_at, evidence_from=now
-            )
+            return replace(_resumed(situation, progress), paused_from=None, since=now)
         case Finding.CHANGED if came in RESTING and target is not None:
             begun = _tried(situation, progress, target)
             return replace(begun, step=1, weight=spec.steps[0].weight)
@@ -79,6 +76,12 @@ def _remember(  # noqa: C901, PLR0911, PLR0912 - one case a finding: a table wit
             return replace(progress, outcome=Outcome.FAILED, weight=0)
         case Finding.HARMFUL:
             return replace(progress, outcome=Outcome.ROLLED_BACK, weight=0)
+        case Finding.OVERDUE:
+            return replace(progress, outcome=Outcome.INCONCLUSIVE, weight=0)
+        case Finding.BLIND:
+            return replace(progress, outcome=Outcome.NO_DATA, weight=0)
+        case Finding.UNDECIDED | Finding.EXTENDED:
+            return progress
         case Finding.PROVEN:
             return replace(progress, outcome=Outcome.PROMOTED)
         case Finding.DONE if came is Phase.PROMOTING:
@@ -91,10 +94,26 @@ def _remember(  # noqa: C901, PLR0911, PLR0912 - one case a finding: a table wit
             raise AssertionError(f"{finding.name} in {came}")
 
 
+def _resumed(situation: Situation, progress: Progress) -> Progress:
+    """Go on after a pause, in which nothing was measured and no time for a verdict went by."""
+    before, now = situation.before, situation.now
+    if before.served_since is None or before.evidence_from is None or before.since is None:
+        return progress
+    return replace(
+        progress,
+        reached_at=None if progress.reached_at is None else now,
+        evidence_from=max(now, before.evidence_from),
+        paused_for=before.paused_for + (now - before.since),
+    )
+
+
 def _tried(situation: Situation, progress: Progress, target: Target) -> Progress:
+    """Begin a run: every earlier one of this revision counts, whoever remembers it."""
+    attempt = max(progress.runs_of(target.revision), situation.seen.recorded_runs)
     return progress.tried(
         target.revision,
+        attempt=attempt,
         configuration=configuration_hash(situation.seen.spec),
-        run=situation.names.run(target.revision, progress.runs_of(target.revision)),
+        run=situation.names.run(target.revision, attempt),
         now=situation.now,
     )

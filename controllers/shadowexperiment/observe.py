@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from controllers.pods import condition, first_trouble, stuck
-from controllers.shadowexperiment.facts import Challenger, Observed, Target
+from controllers.shadowexperiment.facts import RESTING, Challenger, Observed, Target
 from controllers.shadowexperiment.manifests import (
     LEAST_READY_SECONDS,
     REVISION_ANNOTATION,
+    REVISION_LABEL,
     Names,
     Template,
 )
@@ -68,6 +69,7 @@ async def observe(
     challenger_pods = await cluster.list(
         "v1", "Pod", namespace, f"{CHALLENGER_LABEL}={names.target}"
     )
+    target = None if deployment is None else _target(names, deployment, sets, champion_pods)
     ready_for = _ready_for(deployment)
     metadata = live["metadata"]
     observed = Observed(
@@ -76,7 +78,7 @@ async def observe(
         resource_version=metadata["resourceVersion"],
         spec=live["spec"],
         status=live.get("status", {}),
-        target=None if deployment is None else _target(names, deployment, sets, champion_pods),
+        target=target,
         problem=await _problem(
             cluster,
             names,
@@ -90,6 +92,7 @@ async def observe(
         challenger_pods=len(challenger_pods),
         challenger_ready=sum(_counts(pod, ready_for, now) for pod in challenger_pods),
         trouble=first_trouble(challenger_pods, _unready),
+        recorded_runs=await _recorded_runs(cluster, names, target, live.get("status", {})),
         run_exists=run is not None,
         run_finished=run is not None and "outcome" in run.get("status", {}),
     )
@@ -125,6 +128,23 @@ def _unready(pod: Manifest) -> str | None:
 
 async def _run(cluster: Cluster, namespace: str, name: str | None) -> Manifest | None:
     return None if name is None else await cluster.get(API_VERSION, RUN_KIND, namespace, name)
+
+
+async def _recorded_runs(
+    cluster: Cluster, names: Names, target: Target | None, status: Mapping[str, Any]
+) -> int:
+    """Return how many runs of the target's template are on record, by whatever experiment.
+
+    Experiments come and go, records stay. They are looked up when a run may begin, and only then.
+    """
+    resting = status.get("phase") in RESTING
+    if target is None or not resting or target.revision == status.get("champion"):
+        return 0
+    runs = await cluster.list(
+        API_VERSION, RUN_KIND, names.namespace, f"{REVISION_LABEL}={target.revision}"
+    )
+    attempts = [run["spec"]["attempt"] for run in runs if run["spec"]["target"] == names.target]
+    return max(attempts, default=-1) + 1
 
 
 async def _problem(

@@ -20,6 +20,7 @@ class Phase(StrEnum):
     ROLLING_BACK = "RollingBack"
     ROLLED_BACK = "RolledBack"
     PAUSED = "Paused"
+    INCONCLUSIVE = "Inconclusive"
     INVALID = "Invalid"
 
 
@@ -39,8 +40,16 @@ class Finding(StrEnum):
     FRESH_AND_FINE = "time is up and fresh evidence is fine"
     HARMFUL = "harm is proven"
     PROVEN = "the margins are proven"
+    UNDECIDED = "no verdict in time, to be held"
+    OVERDUE = "no verdict in time, to be rolled back"
+    BLIND = "no data for too long, to be rolled back"
+    EXTENDED = "there is more time for a verdict"
     DONE = "everything is in place"
     WITHDRAWN = "the challenger is gone and no longer asked for"
+
+
+# A challenger has traffic and is measured, whether a verdict is still due or has come too late.
+MEASURED: Final = frozenset({Phase.STEPPING, Phase.INCONCLUSIVE})
 
 
 class IllegalTransitionError(Exception):
@@ -79,6 +88,19 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Finding], Phase | None]] = {
     (Phase.STEPPING, Finding.FRESH_AND_FINE): Phase.STEPPING,
     (Phase.STEPPING, Finding.HARMFUL): Phase.ROLLING_BACK,
     (Phase.STEPPING, Finding.PROVEN): Phase.PROMOTING,
+    (Phase.STEPPING, Finding.UNDECIDED): Phase.INCONCLUSIVE,
+    (Phase.STEPPING, Finding.OVERDUE): Phase.ROLLING_BACK,
+    (Phase.STEPPING, Finding.BLIND): Phase.ROLLING_BACK,
+    (Phase.INCONCLUSIVE, Finding.STEADY): Phase.INCONCLUSIVE,
+    (Phase.INCONCLUSIVE, Finding.FAULTY): Phase.INVALID,
+    (Phase.INCONCLUSIVE, Finding.HELD): Phase.PAUSED,
+    (Phase.INCONCLUSIVE, Finding.CHANGED): Phase.ROLLING_BACK,
+    (Phase.INCONCLUSIVE, Finding.REVERTED): Phase.ROLLING_BACK,
+    (Phase.INCONCLUSIVE, Finding.PASSED): Phase.PROMOTING,
+    (Phase.INCONCLUSIVE, Finding.HARMFUL): Phase.ROLLING_BACK,
+    (Phase.INCONCLUSIVE, Finding.OVERDUE): Phase.ROLLING_BACK,
+    (Phase.INCONCLUSIVE, Finding.BLIND): Phase.ROLLING_BACK,
+    (Phase.INCONCLUSIVE, Finding.EXTENDED): Phase.STEPPING,
     (Phase.PROMOTING, Finding.STEADY): Phase.PROMOTING,
     (Phase.PROMOTING, Finding.FAULTY): Phase.INVALID,
     (Phase.PROMOTING, Finding.DONE): Phase.PROMOTED,

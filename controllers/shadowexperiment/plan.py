@@ -13,7 +13,6 @@ from typing import Final
 
 from controllers.shadowexperiment import manifests
 from controllers.shadowexperiment.facts import (
-    SERVING,
     Action,
     ApplyChallenger,
     Challenger,
@@ -34,6 +33,10 @@ from controllers.shadowexperiment.progress import Outcome, Progress
 
 SOON: Final = timedelta(seconds=2)
 LATER: Final = timedelta(minutes=1)
+# Nobody has to do anything for these to end.
+MOVING: Final = frozenset(
+    {Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING, Phase.ROLLING_BACK},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Plan:
 
     @property
     def moving(self) -> bool:
-        return self.progress.phase in SERVING | {Phase.PROMOTING, Phase.ROLLING_BACK}
+        return self.progress.phase in MOVING
 
 
 def plan(situation: Situation) -> Plan:
@@ -73,7 +76,7 @@ def realise(situation: Situation, progress: Progress) -> Iterator[Action]:
     if target is not None and seen.problem is None and not target.labelled:
         yield LabelTarget(manifests.label(names))
     match progress.phase:
-        case Phase.PREPARING | Phase.STEPPING if target is not None:
+        case Phase.PREPARING | Phase.STEPPING | Phase.INCONCLUSIVE if target is not None:
             yield from _record(names, seen, progress)
             yield from _serve(situation, target, progress)
         case Phase.PROMOTING if target is not None:

@@ -6,12 +6,13 @@ write ended. It is written together with the resourceVersion it was decided on.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Self
 
 from controllers.shadowexperiment.manifests import Manifest
 from controllers.shadowexperiment.phases import Phase
+from shieldx.resources.durations import format_duration, parse_duration
 
 ATTEMPTS_KEPT: Final = 50
 
@@ -23,11 +24,15 @@ class Outcome(StrEnum):
     ROLLED_BACK = "RolledBack"  # on evidence
     FAILED = "Failed"  # its pods never got ready
     PASSED = "Passed"  # it rolled out without a verdict
+    INCONCLUSIVE = "Inconclusive"  # no verdict in time, and refused for that
+    NO_DATA = "NoData"  # not measured for too long, and refused for that
     WITHDRAWN = "Withdrawn"  # git, or the experiment, asked for something else
 
 
 # After these the Deployment stays paused until git asks for another template.
-REFUSED: Final = frozenset({Outcome.ROLLED_BACK, Outcome.FAILED})
+REFUSED: Final = frozenset(
+    {Outcome.ROLLED_BACK, Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.NO_DATA}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Progress:
     reached_at: datetime | None = None
     evidence_from: datetime | None = None
     served_since: datetime | None = None
+    paused_for: timedelta = timedelta(0)  # in all, since the challenger was served
+    counted_until: datetime | None = None  # end of the newest bucket that sufficed
     configuration: str | None = None
     engine: str | None = None
     run: str | None = None
@@ -75,6 +82,8 @@ class Progress:
             reached_at=_time(step.get("reachedAt")),
             evidence_from=_time(step.get("evidenceFrom")),
             served_since=_time(status.get("servedSince")),
+            paused_for=parse_duration(status.get("pausedFor", "0s")),
+            counted_until=_time(status.get("countedUntil")),
             configuration=status.get("configuration"),
             engine=status.get("engine"),
             run=status.get("runRef"),
@@ -91,7 +100,7 @@ class Progress:
         return {
             "phase": str(self.phase),
             "pausedFrom": None if self.paused_from is None else str(self.paused_from),
-            "since": _text(self.since),
+            "since": text_of(self.since),
             "champion": self.champion,
             "challenger": self.challenger,
             "attempt": self.attempt,
@@ -100,10 +109,12 @@ class Progress:
             "step": {
                 "index": self.step,
                 "weight": self.weight,
-                "reachedAt": _text(self.reached_at),
-                "evidenceFrom": _text(self.evidence_from),
+                "reachedAt": text_of(self.reached_at),
+                "evidenceFrom": text_of(self.evidence_from),
             },
-            "servedSince": _text(self.served_since),
+            "servedSince": text_of(self.served_since),
+            "pausedFor": format_duration(self.paused_for) if self.paused_for else None,
+            "countedUntil": text_of(self.counted_until),
             "configuration": self.configuration,
             "engine": self.engine,
             "runRef": self.run,
@@ -119,10 +130,16 @@ class Progress:
             "baseRates": [{"name": name, "rate": f"{rate:.6g}"} for name, rate in self.base_rates],
         }
 
-    def tried(self, revision: str, *, configuration: str, run: str, now: datetime) -> Self:
-        """Begin a run of `revision`; every earlier run of it counts, whatever came between."""
+    def until(self, longest: timedelta) -> datetime | None:
+        """Return when the time for a verdict is up; a pause does not count."""
+        return None if self.served_since is None else self.served_since + longest + self.paused_for
+
+    def tried(
+        self, revision: str, *, attempt: int, configuration: str, run: str, now: datetime
+    ) -> Self:
+        """Begin a run of `revision`, of which there were `attempt` runs before."""
         runs = dict(self.attempts)
-        attempt = runs.pop(revision, 0)
+        runs.pop(revision, None)
         runs[revision] = attempt + 1
         return replace(
             self.without_evidence(),
@@ -148,6 +165,8 @@ class Progress:
             reached_at=None,
             evidence_from=None,
             served_since=None,
+            paused_for=timedelta(0),
+            counted_until=None,
             engine=None,
             verdict=None,
             probability_ok=None,
@@ -161,7 +180,8 @@ def _time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _text(time: datetime | None) -> str | None:
+def text_of(time: datetime | None) -> str | None:
+    """Return `time` as the API server writes it."""
     # Whole seconds: the API server prunes nothing of it, and what is read back is what was meant.
     return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

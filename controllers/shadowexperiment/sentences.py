@@ -1,10 +1,12 @@
 """`status.decision`: what was decided, or is being waited for, in one sentence with the numbers."""
 
 import math
+from dataclasses import replace
 
 from controllers.shadowexperiment.facts import Observed, Situation
 from controllers.shadowexperiment.phases import Finding, Phase
 from controllers.shadowexperiment.progress import Outcome, Progress
+from controllers.shadowexperiment.reasons import waiting
 from controllers.shadowexperiment.verdicts import Judgment, e_value
 from shieldx.resources.durations import format_duration
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
@@ -18,7 +20,7 @@ def decision(  # noqa: C901, PLR0911, PLR0912 - one case a finding: a table with
     spec, seen, judgment = situation.spec, situation.seen, situation.judgment
     match finding:
         case Finding.STEADY:
-            return _steady(spec, seen, progress, judgment)
+            return _steady(situation, progress)
         case Finding.FAULTY:
             return seen.problem or "the target is not there"
         case Finding.SOUND:
@@ -40,6 +42,16 @@ def decision(  # noqa: C901, PLR0911, PLR0912 - one case a finding: a table with
             )
         case Finding.HARMFUL if judgment.report is not None:
             return _rolled_back(spec, progress, judgment.report)
+        case Finding.UNDECIDED:
+            return _undecided(spec, progress, judgment)
+        case Finding.OVERDUE:
+            return f"Rolled back without a verdict: {_at_the_end(spec, progress, judgment)}"
+        case Finding.BLIND:
+            after = format_duration(spec.decision.no_data_after)
+            return (
+                f"Rolled back without a verdict: for more than noDataAfter of {after} nothing "
+                f"could be counted, {judgment.message}"
+            )
         case Finding.PROVEN if judgment.report is not None:
             return _promoted(spec, progress, judgment.report)
         case Finding.DONE:
@@ -47,12 +59,11 @@ def decision(  # noqa: C901, PLR0911, PLR0912 - one case a finding: a table with
         case Finding.WITHDRAWN:
             return f"{progress.decision}; revision {progress.champion} goes on as the champion"
         case _:
-            return _steady(spec, seen, progress, judgment)
+            return _steady(situation, progress)
 
 
-def _steady(
-    spec: ShadowExperimentSpec, seen: Observed, progress: Progress, judgment: Judgment
-) -> str:
+def _steady(situation: Situation, progress: Progress) -> str:
+    seen = situation.seen
     match progress.phase:
         case Phase.PREPARING:
             why = f": {seen.trouble}" if seen.trouble else ""
@@ -61,28 +72,46 @@ def _steady(
                 f"{seen.challenger_ready} challenger pods have been ready for long enough{why}"
             )
         case Phase.STEPPING:
-            return _stepping(spec, seen, progress, judgment)
+            return _stepping(situation, progress)
         case _:
             return progress.decision
 
 
-def _stepping(
-    spec: ShadowExperimentSpec, seen: Observed, progress: Progress, judgment: Judgment
-) -> str:
+def _stepping(situation: Situation, progress: Progress) -> str:
+    spec, seen, judgment = situation.spec, situation.seen, situation.judgment
     where = f"Step {progress.step} of {len(spec.steps)} at {progress.weight}%"
     if progress.reached_at is None:
         why = f": {seen.trouble}" if seen.trouble else ""
         return f"{where}: waiting for its pods, {seen.challenger_ready} are ready{why}"
+    wait = waiting(replace(situation, before=progress))
+    stays = "" if wait is None else f"; waits: {wait.message}"
     if judgment.report is None or not judgment.report.buckets:
-        hold = format_duration(spec.steps[min(progress.step, len(spec.steps)) - 1].hold)
-        return f"{where}, held for at least {hold}: no evidence yet, {judgment.message}"
-    name, metric = _decisive(judgment.report)
-    needed = 2**progress.attempt / spec.decision.promotion_risk
+        return f"{where}: no evidence yet, {judgment.message}{stays}"
+    return f"{where}: {_numbers(spec, progress, judgment.report)}{stays}"
+
+
+def _numbers(spec: ShadowExperimentSpec, progress: Progress, report: Report) -> str:
+    name, metric = _decisive(report)
     return (
-        f"{where}: {name} {_counts(metric)}; evidence of harm "
-        f"{e_value(judgment.report.log_e_rollback)} of "
+        f"{name} {_counts(metric)}; evidence of harm {e_value(report.log_e_rollback)} of "
         f"{2**progress.attempt / spec.decision.rollback_risk:.0f}, of safety "
-        f"{e_value(metric.log_e_noninferiority)} of {needed:.0f}"
+        f"{e_value(metric.log_e_noninferiority)} of "
+        f"{2**progress.attempt / spec.decision.promotion_risk:.0f}"
+    )
+
+
+def _at_the_end(spec: ShadowExperimentSpec, progress: Progress, judgment: Judgment) -> str:
+    longest = format_duration(spec.decision.max_duration)
+    if judgment.report is None or not judgment.report.buckets:
+        return f"maxDuration of {longest} is over and nothing was counted, {judgment.message}"
+    return f"maxDuration of {longest} is over: {_numbers(spec, progress, judgment.report)}"
+
+
+def _undecided(spec: ShadowExperimentSpec, progress: Progress, judgment: Judgment) -> str:
+    return (
+        f"Undecided: {_at_the_end(spec, progress, judgment)}. The weight stays and harm is still "
+        "rolled back; raise spec.decision.maxDuration to go on, change the template to withdraw "
+        "it, or resume the Deployment to let it pass"
     )
 
 

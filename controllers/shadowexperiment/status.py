@@ -5,11 +5,12 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from controllers.shadowexperiment.facts import Situation
+from controllers.shadowexperiment.facts import Observed, Situation
 from controllers.shadowexperiment.manifests import Manifest
-from controllers.shadowexperiment.phases import Phase
+from controllers.shadowexperiment.phases import MEASURED, Phase
 from controllers.shadowexperiment.plan import Plan
-from controllers.shadowexperiment.progress import Progress
+from controllers.shadowexperiment.progress import Progress, text_of
+from controllers.shadowexperiment.reasons import reason
 from controllers.shadowexperiment.verdicts import Judgment
 from shieldx.resources.conditions import Condition, Truth, merged
 from shieldx.traffic.split import actual_weight
@@ -33,6 +34,9 @@ class Reason(StrEnum):
     NOT_REFUSED = "NotRefused"
     EVIDENCE = "Evidence"
     NO_TRIAL = "NoTrial"
+    UNDECIDED = "Undecided"
+    REACHED = "Reached"
+    NOT_REACHED = "NotReached"
 
 
 def status(situation: Situation, todo: Plan) -> Manifest:
@@ -48,7 +52,11 @@ def status(situation: Situation, todo: Plan) -> Manifest:
         "step": f"{progress.step}/{len(spec.steps)}",
         "weight": f"{actual}%",
     }
-    rendered["evidence"] = judgment.state if progress.phase is Phase.STEPPING else None
+    measured = progress.phase in MEASURED
+    rendered["evidence"] = judgment.state if measured else None
+    rendered["until"] = text_of(progress.until(spec.decision.max_duration)) if measured else None
+    why = reason(situation, progress)
+    rendered["reason"] = None if why is None else str(why)
     rendered["conditions"] = merged(
         _conditions(situation, todo),
         seen.status.get("conditions", []),
@@ -85,6 +93,7 @@ def _conditions(situation: Situation, todo: Plan) -> list[Condition]:
     seen, judgment, progress = situation.seen, situation.judgment, todo.progress
     phase, said = progress.phase, progress.decision
     trouble = seen.problem or (_trouble(situation, progress) if todo.moving else None)
+    undecided = phase is Phase.INCONCLUSIVE
     return [
         _ready(progress),
         Condition(
@@ -95,9 +104,9 @@ def _conditions(situation: Situation, todo: Plan) -> list[Condition]:
         ),
         Condition(
             "Stalled",
-            Truth.of(trouble is not None),
-            (Reason.INVALID if seen.problem else Reason.PODS_FAIL) if trouble else Reason.MOVING,
-            trouble or "nothing is in the way",
+            Truth.of(trouble is not None or undecided),
+            _obstacle(seen, trouble, undecided=undecided),
+            trouble or (said if undecided else "nothing is in the way"),
         ),
         Condition(
             "Progressing",
@@ -120,7 +129,16 @@ def _conditions(situation: Situation, todo: Plan) -> list[Condition]:
             else "no revision is refused",
         ),
         _evidence(phase, judgment),
+        _reached(progress),
     ]
+
+
+def _obstacle(seen: Observed, trouble: str | None, *, undecided: bool) -> Reason:
+    if seen.problem:
+        return Reason.INVALID
+    if trouble:
+        return Reason.PODS_FAIL
+    return Reason.UNDECIDED if undecided else Reason.MOVING
 
 
 def _ready(progress: Progress) -> Condition:
@@ -136,7 +154,7 @@ def _ready(progress: Progress) -> Condition:
 
 
 def _evidence(phase: Phase, judgment: Judgment) -> Condition:
-    if phase is not Phase.STEPPING:
+    if phase not in MEASURED:
         return Condition(
             "EvidenceSufficient", Truth.UNKNOWN, Reason.NO_TRIAL, "no challenger has traffic"
         )
@@ -146,3 +164,19 @@ def _evidence(phase: Phase, judgment: Judgment) -> Condition:
         Reason.EVIDENCE,
         judgment.message,
     )
+
+
+def _reached(progress: Progress) -> Condition:
+    """Say whether the challenger gets requests at all.
+
+    No more than that: behind a Service connections are balanced, not requests, so their split
+    says nothing about whether traffic is shared as it should be.
+    """
+    if progress.phase not in MEASURED:
+        truth, why, message = Truth.UNKNOWN, Reason.NO_TRIAL, "no challenger has traffic"
+    elif progress.samples:
+        truth, why, message = Truth.TRUE, Reason.REACHED, "requests reach the challenger"
+    else:
+        truth, why = Truth.FALSE, Reason.NOT_REACHED
+        message = "no request of the challenger was counted yet"
+    return Condition("TrafficVerified", truth, why, message)

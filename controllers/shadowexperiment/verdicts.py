@@ -6,13 +6,13 @@ give the same verdict however often the operator was restarted in between.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from controllers.shadowexperiment.progress import Progress
-from shieldx.judgement.engine import Engine, doubtful
+from shieldx.judgement.engine import Engine
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
 from shieldx.signals.buckets import Bucket, EvidenceState
 from shieldx.stats import RESTARTS, MetricReport, Report, Verdict
@@ -29,6 +29,7 @@ class Judgment:
     report: Report | None = None
     engine: str | None = None
     fresh_end: datetime | None = None  # end of the newest bucket that counted and sufficed
+    blind_since: datetime | None = None  # since when no bucket has sufficed, as far as was watched
     beginning: str | None = None  # the engine's state before the first bucket
     base_rates: tuple[tuple[str, float], ...] = ()
 
@@ -41,18 +42,20 @@ class Judgment:
         return self.report is not None and self.report.verdict is Verdict.PROMOTE
 
     @property
-    def doubtful(self) -> bool:
-        """Whether harm is so likely, or so little is known, that no weight should rise."""
-        return self.report is None or doubtful(self.report)
+    def guardrails(self) -> Mapping[str, MetricReport]:
+        """The evidence on what the spec asks for, by name: on all but restarts."""
+        metrics = {} if self.report is None else self.report.metrics
+        return {name: metric for name, metric in metrics.items() if name != RESTARTS.name}
 
     def noted(self, progress: Progress) -> Progress:
         """Return `progress` with this evidence in it."""
         if self.report is None or self.engine is None:
             return progress
-        guardrails = {k: v for k, v in self.report.metrics.items() if k != RESTARTS.name}
+        guardrails = self.guardrails
         return replace(
             progress,
             engine=self.engine,
+            counted_until=self.fresh_end or progress.counted_until,
             verdict=str(self.report.verdict),
             probability_ok=1 - max(m.probability_worse_than_margin for m in guardrails.values()),
             samples=round(max(m.challenger_total for m in guardrails.values())),
@@ -84,6 +87,7 @@ def judge(
     report = engine.decisions.report()
     seen_until = -math.inf if report.last_end is None else report.last_end
     judgment = Judgment(report=report, engine=progress.engine)
+    increasing = progress.reached_at is None
     for bucket in buckets:
         if bucket.end <= seen_until or bucket.start < progress.evidence_from.timestamp():
             continue
@@ -91,7 +95,7 @@ def judge(
         fresh = bucket.state is EvidenceState.SUFFICIENT and end > operator_started
         judgment = replace(
             judgment,
-            report=engine.update(spec, bucket),
+            report=engine.update(spec, bucket, gains_safety=not increasing),
             state=str(bucket.state),
             message=bucket.message,
             fresh_end=end if fresh else judgment.fresh_end,
@@ -99,6 +103,19 @@ def judge(
     if judgment.report is not report:
         judgment = replace(judgment, engine=engine.dump())
     return judgment, engine
+
+
+def blind_since(
+    progress: Progress, judgment: Judgment, *, operator_started: datetime
+) -> datetime | None:
+    """Return since when this operator has been watching without a bucket that sufficed.
+
+    What an operator that was away did not see says nothing about the challenger.
+    """
+    if progress.evidence_from is None:
+        return None
+    seen = progress.counted_until, judgment.fresh_end
+    return max(progress.evidence_from, operator_started, *(end for end in seen if end))
 
 
 def rounded(rate: float) -> float:

@@ -103,6 +103,20 @@ CREATED: Final = [
     Case(EXPERIMENT, "spec.decision.promotionRisk", "0%", "promotionRisk must be a percentage"),
     Case(EXPERIMENT, "spec.decision.bucket", "11m", "bucket must be a duration from 1s to 10m"),
     Case(EXPERIMENT, "spec.decision.minDuration", "0s", "minDuration must be a duration from"),
+    Case(EXPERIMENT, "spec.decision.maxDuration", "1y", "maxDuration must be a duration from"),
+    Case(EXPERIMENT, "spec.decision.noDataAfter", "0s", "noDataAfter must be a duration from"),
+    Case(
+        EXPERIMENT,
+        "spec.decision",
+        {"minDuration": "2h", "maxDuration": "1h"},
+        "minDuration must not be longer than spec.decision.maxDuration",
+    ),
+    Case(
+        EXPERIMENT,
+        "spec.decision",
+        {"noData": "rollback", "noDataAfter": "29s", "bucket": "10s"},
+        "noDataAfter must be at least three times spec.decision.bucket",
+    ),
 ]
 CHANGED: Final = [
     Case(LEDGER, "spec.asset", {"code": "EUR"}, "create another ledger for another asset"),
@@ -151,6 +165,8 @@ SHAPES: Final = [
     Case(LEDGER, "spec.deletionPolicy", "Keep", 'supported values: "Retain", "Delete"'),
     Case(LEDGER, "spec.backup", {}, 'unknown field "spec.backup"'),
     Case(EXPERIMENT, "spec.target.kind", "Job", "spec.target.kind: Unsupported value"),
+    Case(EXPERIMENT, "spec.decision.onDeadline", "promote", 'supported values: "hold", "rollback"'),
+    Case(EXPERIMENT, "spec.decision.noData", "promote", 'supported values: "wait", "rollback"'),
     Case(EXPERIMENT, "spec.strategy.shadow", {}, 'unknown field "spec.strategy.shadow"'),
 ]
 

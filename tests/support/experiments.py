@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from controllers.shadowexperiment.act import release
+from controllers.shadowexperiment.manifests import Names
 from controllers.shadowexperiment.trial import Pass, Trial
 from shieldx.kube import Cluster, ConflictError
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
@@ -47,7 +49,12 @@ SPEC: Json = {
         "rollbackRisk": "1%",
         "promotionRisk": "1%",
         "bucket": "10s",
+        "minBuckets": 3,
         "minDuration": "1m",
+        "maxDuration": "24h",
+        "onDeadline": "hold",
+        "noData": "wait",
+        "noDataAfter": "10m",
     },
     "promotion": {"policy": "automatic"},
     "paused": False,
@@ -93,6 +100,7 @@ class World:
     def __init__(self, spec: Json | None = None, *, experiment: bool = True) -> None:
         self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
         self.cluster = FakeCluster(lambda: self.now)
+        self.name = NAME
         self.replicas_seen: list[int] = []
         self.phases_seen: list[str] = []
         self.deaths = 0
@@ -135,7 +143,7 @@ class World:
 
     @property
     def experiment(self) -> Json:
-        return self.cluster.objects["ShadowExperiment", NAME]
+        return self.cluster.objects["ShadowExperiment", self.name]
 
     @property
     def status(self) -> Json:
@@ -166,7 +174,7 @@ class World:
         """Let one pass happen, and then the time that it asked for."""
         pause = timedelta(seconds=0.2)
         try:
-            done: Pass = await self.trial.once(NAMESPACE, NAME)
+            done: Pass = await self.trial.once(NAMESPACE, self.name)
             pause = max(done.check_again, pause)
         except ConflictError:
             pass
@@ -202,6 +210,18 @@ class World:
         live = copy.deepcopy(self.experiment)
         live["spec"] |= changes
         self.cluster.put(live)
+
+    async def recreate(self, name: str) -> None:
+        """Delete the experiment as a person would, and create the same anew under `name`."""
+        live = self.experiment
+        names = Names(NAMESPACE, self.name, TARGET)
+        await release(self.api, names, live["metadata"]["uid"], self.status)
+        del self.cluster.objects["ShadowExperiment", self.name]
+        self.name = name
+        self.cluster.put(
+            {"kind": "ShadowExperiment", "metadata": {"name": name}, "spec": live["spec"]}
+        )
+        self.trial = self._operator()
 
     def _note(self) -> None:
         replicas = self.challenger["spec"]["replicas"] if self.challenger else 0

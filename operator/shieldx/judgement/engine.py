@@ -88,8 +88,14 @@ class Engine:
         }
         return json.dumps(state, separators=(",", ":"))
 
-    def update(self, spec: ShadowExperimentSpec, bucket: Bucket) -> Report:
-        """Take in one bucket; dispersion is of past buckets only, so it is read before it grows."""
+    def update(
+        self, spec: ShadowExperimentSpec, bucket: Bucket, *, gains_safety: bool = True
+    ) -> Report:
+        """Take in one bucket; dispersion is of past buckets only, so it is read before it grows.
+
+        Without `gains_safety` it can only prove harm: pods are joining, and what hangs in them
+        is not counted yet.
+        """
         counts: list[Any] = []
         for guardrail in spec.guardrails:
             metric, phi = bucket.metrics[guardrail.name], self.dispersions[guardrail.name]
@@ -97,7 +103,9 @@ class Engine:
             phi.add(champion=metric.champion, challenger=metric.challenger)
         counts.append(bucket.restarts)
         return self.decisions.update(
-            counts, bucket.end, challenger_restarted=bucket.challenger_restarted
+            counts,
+            bucket.end,
+            challenger_restarted=bucket.challenger_restarted or not gains_safety,
         )
 
 
@@ -110,7 +118,7 @@ def question(
     parameters = {
         "rollback_risk": risk_of_attempt(decision.rollback_risk, attempt),
         "promotion_risk": risk_of_attempt(decision.promotion_risk, attempt),
-        "min_buckets": 1,
+        "min_buckets": decision.min_buckets,
         "bucket_share": BUCKET_SHARE,
         "recent_buckets": recent,
     }

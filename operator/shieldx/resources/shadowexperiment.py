@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, Final, Self
 
 from shieldx.resources.durations import parse_duration
@@ -53,14 +54,33 @@ class Guardrail:
     base_rate: float
 
 
+class OnDeadline(StrEnum):
+    """What becomes of a challenger on which there is no verdict in time; never a promotion."""
+
+    HOLD = "hold"
+    ROLLBACK = "rollback"
+
+
+class NoData(StrEnum):
+    """What becomes of a challenger that cannot be measured; never a promotion."""
+
+    WAIT = "wait"
+    ROLLBACK = "rollback"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How sure a decision must be."""
+    """How sure a decision must be, and what happens without one."""
 
     rollback_risk: float
     promotion_risk: float
     bucket: timedelta
+    min_buckets: int
     min_duration: timedelta
+    max_duration: timedelta
+    on_deadline: OnDeadline
+    no_data: NoData
+    no_data_after: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +102,7 @@ class ShadowExperimentSpec:
     def parse(cls, spec: Mapping[str, Any]) -> Self:
         """Read a spec that the API server has accepted."""
         strategy, metrics, pods = spec["strategy"], spec["metrics"], spec["metrics"]["source"]
+        decision = spec["decision"]
         return cls(
             target=spec["target"]["name"],
             service=spec["traffic"]["service"],
@@ -96,10 +117,15 @@ class ShadowExperimentSpec:
             metrics_path=pods["pods"]["path"],
             guardrails=tuple(_guardrail(each) for each in metrics["guardrails"]),
             decision=Decision(
-                rollback_risk=parse_percentage(spec["decision"]["rollbackRisk"]),
-                promotion_risk=parse_percentage(spec["decision"]["promotionRisk"]),
-                bucket=parse_duration(spec["decision"]["bucket"]),
-                min_duration=parse_duration(spec["decision"]["minDuration"]),
+                rollback_risk=parse_percentage(decision["rollbackRisk"]),
+                promotion_risk=parse_percentage(decision["promotionRisk"]),
+                bucket=parse_duration(decision["bucket"]),
+                min_buckets=decision["minBuckets"],
+                min_duration=parse_duration(decision["minDuration"]),
+                max_duration=parse_duration(decision["maxDuration"]),
+                on_deadline=OnDeadline(decision["onDeadline"]),
+                no_data=NoData(decision["noData"]),
+                no_data_after=parse_duration(decision["noDataAfter"]),
             ),
             paused=spec["paused"],
         )

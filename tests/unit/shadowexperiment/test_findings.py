@@ -39,7 +39,7 @@ REPORT = Report(
     last_end=NOW.timestamp(),
     metrics=MappingProxyType({"errors": METRIC}),
 )
-FINE = Judgment(report=REPORT, engine="{}", fresh_end=NOW)
+FINE = Judgment(state="Sufficient", report=REPORT, engine="{}", fresh_end=NOW)
 LAST = Progress(
     phase=Phase.STEPPING,
     champion="v1",

@@ -16,7 +16,7 @@ from controllers.shadowexperiment.phases import (
     following,
 )
 
-I, P, S, G, D, B, R, H, V = (  # noqa: E741 - one letter a phase keeps the table readable.
+I, P, S, G, D, B, R, H, U, V = (  # noqa: E741 - one letter a phase keeps the table readable.
     Phase.IDLE,
     Phase.PREPARING,
     Phase.STEPPING,
@@ -25,28 +25,33 @@ I, P, S, G, D, B, R, H, V = (  # noqa: E741 - one letter a phase keeps the table
     Phase.ROLLING_BACK,
     Phase.ROLLED_BACK,
     Phase.PAUSED,
+    Phase.INCONCLUSIVE,
     Phase.INVALID,
 )
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "concepts" / "experiments.md"
 NO = None  # cannot be found there
 # The phases across, the findings down; written out a second time on purpose.
-COLUMNS = (I, P, S, G, D, B, R, H, V)
+COLUMNS = (I, P, S, G, D, B, R, H, U, V)
 TABLE: Mapping[Finding, tuple[Phase | str | None, ...]] = {
-    Finding.STEADY: (I, P, S, G, D, B, R, H, V),
-    Finding.FAULTY: (V, V, V, V, V, V, V, V, V),
-    Finding.SOUND: (NO, NO, NO, NO, NO, NO, NO, NO, I),
-    Finding.HELD: (H, H, H, NO, H, NO, H, NO, NO),
-    Finding.CONTINUED: (NO, NO, NO, NO, NO, NO, NO, "back", NO),
-    Finding.CHANGED: (P, B, B, NO, P, NO, P, NO, NO),
-    Finding.REVERTED: (NO, B, B, NO, NO, NO, I, NO, NO),
-    Finding.PASSED: (G, G, G, NO, G, NO, G, NO, NO),
-    Finding.READY: (NO, S, S, NO, NO, NO, NO, NO, NO),
-    Finding.STUCK: (NO, B, B, NO, NO, NO, NO, NO, NO),
-    Finding.FRESH_AND_FINE: (NO, NO, S, NO, NO, NO, NO, NO, NO),
-    Finding.HARMFUL: (NO, NO, B, NO, NO, NO, NO, NO, NO),
-    Finding.PROVEN: (NO, NO, G, NO, NO, NO, NO, NO, NO),
-    Finding.DONE: (NO, NO, NO, D, NO, R, NO, NO, R),
-    Finding.WITHDRAWN: (NO, NO, NO, NO, NO, I, NO, NO, NO),
+    Finding.STEADY: (I, P, S, G, D, B, R, H, U, V),
+    Finding.FAULTY: (V, V, V, V, V, V, V, V, V, V),
+    Finding.SOUND: (NO, NO, NO, NO, NO, NO, NO, NO, NO, I),
+    Finding.HELD: (H, H, H, NO, H, NO, H, NO, H, NO),
+    Finding.CONTINUED: (NO, NO, NO, NO, NO, NO, NO, "back", NO, NO),
+    Finding.CHANGED: (P, B, B, NO, P, NO, P, NO, B, NO),
+    Finding.REVERTED: (NO, B, B, NO, NO, NO, I, NO, B, NO),
+    Finding.PASSED: (G, G, G, NO, G, NO, G, NO, G, NO),
+    Finding.READY: (NO, S, S, NO, NO, NO, NO, NO, NO, NO),
+    Finding.STUCK: (NO, B, B, NO, NO, NO, NO, NO, NO, NO),
+    Finding.FRESH_AND_FINE: (NO, NO, S, NO, NO, NO, NO, NO, NO, NO),
+    Finding.HARMFUL: (NO, NO, B, NO, NO, NO, NO, NO, B, NO),
+    Finding.PROVEN: (NO, NO, G, NO, NO, NO, NO, NO, NO, NO),
+    Finding.UNDECIDED: (NO, NO, U, NO, NO, NO, NO, NO, NO, NO),
+    Finding.OVERDUE: (NO, NO, B, NO, NO, NO, NO, NO, B, NO),
+    Finding.BLIND: (NO, NO, B, NO, NO, NO, NO, NO, B, NO),
+    Finding.EXTENDED: (NO, NO, NO, NO, NO, NO, NO, NO, S, NO),
+    Finding.DONE: (NO, NO, NO, D, NO, R, NO, NO, NO, R),
+    Finding.WITHDRAWN: (NO, NO, NO, NO, NO, I, NO, NO, NO, NO),
 }
 CELLS = [
     (phase, finding, after)
