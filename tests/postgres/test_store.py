@@ -70,6 +70,23 @@ async def test_a_row_that_changed_behind_its_back_is_noticed(dsn: str, shard: Sh
     await shard.close()
 
 
+async def test_a_balance_that_nobody_gave_stops_the_process(shard: Shard, dsn: str) -> None:
+    state = await known(shard, ISSUANCE, "a")
+    _, opened = decide(state, [Request("caller", [OpenAccount(id="a")], ["k"])], 1)
+    await shard.store(state, opened)
+    state = await known(shard, ISSUANCE, "a")
+    _, changes = decide(state, [refill()], state.head.at)
+    other = await asyncpg.connect(dsn)
+    await other.execute("update accounts set balance = balance + 1 where id = 'a'")
+    await other.close()
+
+    with pytest.raises(BreachError, match="not what its version had") as breach:
+        await shard.store(state, changes)
+
+    assert breach.value.fatal
+    await shard.close()
+
+
 async def test_a_batch_that_makes_money_stops_the_process(shard: Shard) -> None:
     state = await known(shard, ISSUANCE, "a")
     _, opened = decide(state, [Request("caller", [OpenAccount(id="a")], ["k"])], 1)

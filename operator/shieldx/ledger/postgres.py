@@ -282,6 +282,7 @@ def _arguments(state: State, changes: Changes) -> list[object]:
         (
             a.id,
             before.version if (before := state.accounts.get(a.id)) else 0,
+            a.balance - before.balance if before else a.balance,
             a.balance,
             a.held,
             a.floor,

@@ -260,9 +260,11 @@ $$;
 
 -- Rows travel as JSON arrays, a row each: one argument a table costs a fraction of one a column. A row's `before` is
 -- the version that it was read with, 0 for a new one. `place` is a position in the chain (that word is a keyword here).
+-- `delta` is what the batch adds to the balance that was read.
 create function account_rows(_rows jsonb) returns table (
     id text,
     before bigint,
+    delta bigint,
     balance bigint,
     held bigint,
     floor bigint,
@@ -282,13 +284,14 @@ select
     (r ->> 2)::bigint,
     (r ->> 3)::bigint,
     (r ->> 4)::bigint,
-    r ->> 5,
-    (r ->> 6)::bigint,
-    r -> 7,
-    (r ->> 8)::bigint,
-    (r ->> 9)::integer,
-    (r ->> 10)::bigint,
-    (r ->> 11)::boolean
+    (r ->> 5)::bigint,
+    r ->> 6,
+    (r ->> 7)::bigint,
+    r -> 8,
+    (r ->> 9)::bigint,
+    (r ->> 10)::integer,
+    (r ->> 11)::bigint,
+    (r ->> 12)::boolean
 from jsonb_array_elements(_rows) as r
 $$;
 
@@ -467,10 +470,8 @@ begin
         raise exception 'rows do not match the advance of the chain' using errcode = 'SX009';
     end if;
 
-    -- Double entry: what some accounts lose, others gain.
-    select sum(u.balance) - coalesce(sum(a.balance), 0) into _delta
-    from account_rows(_accounts) as u
-    left join accounts as a on a.id = u.id;
+    -- Double entry: what some accounts lose, others gain. That what they gain is what their rows gain, the update asks.
+    select sum(u.delta) into _delta from account_rows(_accounts) as u;
     if _delta <> 0 then
         raise exception 'the batch makes or loses %', _delta using errcode = 'SX009';
     end if;
@@ -488,16 +489,22 @@ begin
         alert = u.alert,
         alerted = u.alerted
     from account_rows(_accounts) as u
-    where a.id = u.id and u.before > 0 and a.version = u.before;
+    where a.id = u.id and u.before > 0 and a.version = u.before and a.balance = u.balance - u.delta;
     get diagnostics _changed = row_count;
     if _changed < jsonb_array_length(_accounts) then
         insert into accounts (id, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted)
         select
             u.id, u.balance, u.held, u.floor, u.state, u.version, u.metadata, u.next_due, u.lots, u.alert, u.alerted
         from account_rows(_accounts) as u
-        where u.before = 0;
+        where u.before = 0 and u.balance = u.delta;
         get diagnostics _inserted = row_count;
         if _changed + _inserted < jsonb_array_length(_accounts) then
+            perform from account_rows(_accounts) as u
+            left join accounts as a on a.id = u.id
+            where coalesce(a.version, 0) = u.before and coalesce(a.balance, 0) <> u.balance - u.delta;
+            if found then
+                raise exception 'the balance of an account is not what its version had' using errcode = 'SX009';
+            end if;
             raise exception 'an account has changed' using errcode = 'SX001';
         end if;
     end if;
