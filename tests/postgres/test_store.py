@@ -5,8 +5,19 @@ import pytest
 from msgspec.structs import replace
 
 from shieldx.ledger.ledger import Ledger
-from shieldx.ledger.model import Code, Request, State, decide
-from shieldx.ledger.operations import ISSUANCE, OpenAccount, Transfer
+from shieldx.ledger.model import MICROSECONDS, Code, Request, State, decide, merge
+from shieldx.ledger.operations import (
+    BREAKAGE,
+    ISSUANCE,
+    REVENUE,
+    Commit,
+    Grant,
+    OpenAccount,
+    Operation,
+    Reserve,
+    Settle,
+    Transfer,
+)
 from shieldx.ledger.postgres import BreachError, Shard, StaleError
 from shieldx.ledger.verify import verify
 
@@ -100,4 +111,41 @@ async def test_a_batch_that_makes_money_stops_the_process(shard: Shard) -> None:
         await shard.store(state, changes)
 
     assert breach.value.fatal
+    await shard.close()
+
+
+async def test_a_hold_is_in_the_history_beside_transfers_as_many_as_entries(
+    dsn: str, shard: Shard
+) -> None:
+    """A commit whose grant is over makes two transfers, which must not hide the hold's change."""
+    state = await known(shard, ISSUANCE, REVENUE, BREAKAGE, "a", "b")
+    expiry = state.head.at + 100 * MICROSECONDS
+
+    async def perform(at: int, *operations: Operation) -> list[str]:
+        requests = [Request("caller", [one], [None]) for one in operations]
+        answers, changes = decide(state, requests, at)
+        await shard.store(state, changes)
+        merge(state, changes)
+        return [str(one.body.get("id")) for (one,) in answers]
+
+    await perform(
+        state.head.at + 1,
+        OpenAccount(id="a"),
+        OpenAccount(id="b"),
+        Transfer(debit=ISSUANCE, credit="a", amount=10),
+        Grant(account="b", amount=10, expires_at=expiry),
+    )
+    (hold,) = await perform(expiry - 1, Reserve(account="b", amount=10, timeout_seconds=60))
+    await perform(expiry, Settle(account="b"))
+
+    seq, position = state.head.seq, state.head.position
+    reserve = Reserve(account="a", amount=1, timeout_seconds=60)
+    await perform(expiry + 1, reserve, Commit(hold=hold, amount=4))
+
+    assert (state.head.seq - seq, state.head.position - position) == (2, 2)
+    connection = await asyncpg.connect(dsn)
+    told = await connection.fetch("select version, held from figures where account = 'a'")
+    assert [*map(tuple, told)][-1] == (3, 1)
+    assert (await verify(dsn)).problem is None
+    await connection.close()
     await shard.close()

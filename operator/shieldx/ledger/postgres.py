@@ -278,6 +278,9 @@ def _seq_of(transfer: str, shard: str) -> int | None:
 def _arguments(state: State, changes: Changes) -> list[object]:
     """Return the 12 arguments of `store`, in its order."""
     head = changes.head
+    moved: dict[str, int] = {}
+    for m in changes.movements:
+        moved[m.debit], moved[m.credit] = m.debit_after.version, m.credit_after.version
     accounts = [
         (
             a.id,
@@ -293,6 +296,7 @@ def _arguments(state: State, changes: Changes) -> list[object]:
             a.lots,
             a.alert,
             a.alerted,
+            a.version > (before.version if before else 0) and moved.get(a.id) != a.version,
         )
         for a in changes.accounts.values()
     ]

@@ -260,7 +260,7 @@ $$;
 
 -- Rows travel as JSON arrays, a row each: one argument a table costs a fraction of one a column. A row's `before` is
 -- the version that it was read with, 0 for a new one. `place` is a position in the chain (that word is a keyword here).
--- `delta` is what the batch adds to the balance that was read.
+-- `delta` is what the batch adds to the balance that was read; `figures`: what it has now, no transfer's row says.
 create function account_rows(_rows jsonb) returns table (
     id text,
     before bigint,
@@ -274,7 +274,8 @@ create function account_rows(_rows jsonb) returns table (
     next_due bigint,
     lots integer,
     alert bigint,
-    alerted boolean
+    alerted boolean,
+    figures boolean
 )
 language sql immutable
 as $$
@@ -291,7 +292,8 @@ select
     (r ->> 9)::bigint,
     (r ->> 10)::integer,
     (r ->> 11)::bigint,
-    (r ->> 12)::boolean
+    (r ->> 12)::boolean,
+    (r ->> 13)::boolean
 from jsonb_array_elements(_rows) as r
 $$;
 
@@ -543,17 +545,19 @@ begin
         from hold_rows(_holds) as u
         where h.id = u.id and u.before > 0 and h.version = u.before;
         get diagnostics _changed = row_count;
-        insert into holds (
-            id, opened, account, "to", amount, remaining, committed, state, expires_at, version, metadata, claims
-        )
-        select
-            u.id, u.opened, u.account, u.paid_to, u.amount, u.remaining, u.committed, u.state, u.expires_at,
-            u.version, u.metadata, u.claims
-        from hold_rows(_holds) as u
-        where u.before = 0;
-        get diagnostics _inserted = row_count;
-        if _changed + _inserted < jsonb_array_length(_holds) then
-            raise exception 'a hold has changed' using errcode = 'SX001';
+        if _changed < jsonb_array_length(_holds) then
+            insert into holds (
+                id, opened, account, "to", amount, remaining, committed, state, expires_at, version, metadata, claims
+            )
+            select
+                u.id, u.opened, u.account, u.paid_to, u.amount, u.remaining, u.committed, u.state, u.expires_at,
+                u.version, u.metadata, u.claims
+            from hold_rows(_holds) as u
+            where u.before = 0;
+            get diagnostics _inserted = row_count;
+            if _changed + _inserted < jsonb_array_length(_holds) then
+                raise exception 'a hold has changed' using errcode = 'SX001';
+            end if;
         end if;
     end if;
 
@@ -563,33 +567,27 @@ begin
         from grant_rows(_grants) as u
         where g.id = u.id and u.before > 0 and g.version = u.before;
         get diagnostics _changed = row_count;
-        insert into grants (
-            id, account, amount, remaining, held, priority, effective_at, expires_at, state, created, version, metadata
-        )
-        select
-            u.id, u.account, u.amount, u.remaining, u.held, u.priority, u.effective_at, u.expires_at, u.state,
-            u.created, u.version, u.metadata
-        from grant_rows(_grants) as u
-        where u.before = 0;
-        get diagnostics _inserted = row_count;
-        if _changed + _inserted < jsonb_array_length(_grants) then
-            raise exception 'a grant has changed' using errcode = 'SX001';
+        if _changed < jsonb_array_length(_grants) then
+            insert into grants (
+                id, account, amount, remaining, held, priority, effective_at, expires_at, state, created, version, metadata
+            )
+            select
+                u.id, u.account, u.amount, u.remaining, u.held, u.priority, u.effective_at, u.expires_at, u.state,
+                u.created, u.version, u.metadata
+            from grant_rows(_grants) as u
+            where u.before = 0;
+            get diagnostics _inserted = row_count;
+            if _changed + _inserted < jsonb_array_length(_grants) then
+                raise exception 'a grant has changed' using errcode = 'SX001';
+            end if;
         end if;
     end if;
 
-    -- Only where some entry made no transfer can an account have changed otherwise.
-    if _seq - _head.seq < _position - _expected then
+    if _accounts @? 'strict $[*] ? (@[13] == true)' then
         insert into figures (account, at, version, balance, held)
         select u.id, _at, u.version, u.balance, u.held
         from account_rows(_accounts) as u
-        where u.version > u.before and not exists (
-            select from (
-                select t.debit as id, t.debit_version as version from transfer_rows(_transfers) as t
-                union all
-                select t.credit as id, t.credit_version as version from transfer_rows(_transfers) as t
-            ) as moved
-            where moved.id = u.id and moved.version = u.version
-        );
+        where u.figures;
     end if;
 
     insert into entries (position, at, caller, key, operation, code, answer, hash, receipt)
