@@ -8,6 +8,7 @@ import kopf
 
 from controllers.loop import Bells, Locks
 from shieldx.kube import Cluster
+from shieldx.signals.prometheus_server import Prometheuses
 
 FINALIZER: Final = "shieldx.io/operator"
 PREFIX: Final = "operator.shieldx.io"
@@ -48,6 +49,7 @@ async def open_process(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: An
     memo.work = asyncio.Semaphore(CONCURRENT_PASSES)
     memo.cluster = await Cluster.open()
     memo.session = aiohttp.ClientSession()  # for the metrics of pods under experiment
+    memo.prometheuses = Prometheuses(memo.session)
 
 
 @kopf.on.cleanup()

@@ -23,6 +23,8 @@ from shieldx.signals.selector import InvalidSelectorError, Selector
 # In these nobody asks for the challenger's numbers, and the champion's are its past.
 CHAMPION_ALONE: Final = frozenset({Phase.IDLE, Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PREPARING})
 PENDING_KEPT: Final = 100
+# A source that lags behind is asked again after this pause.
+ASK_AGAIN_SECONDS: Final = 1.0
 
 
 class Evidence:
@@ -30,7 +32,7 @@ class Evidence:
 
     def __init__(self, spec: ShadowExperimentSpec, source: MetricSource) -> None:
         self._source = source
-        self._question = spec.guardrails, spec.decision.bucket
+        self._question = spec.source, spec.guardrails, spec.decision.bucket
         self.problem: str | None = None
         self._counters: list[Counter] = []
         try:
@@ -43,16 +45,18 @@ class Evidence:
         self._pending: list[Bucket] = []
         self._arms: tuple[Sequence[Pod], Sequence[Pod]] | None = None
         self._scraped: tuple[float, Scrape] | None = None
+        self._not_before = 0.0
         # By the state that they were dumped to: the stored one, and the one about to be stored.
         self._engines: dict[str | None, Engine] = {}
 
     def answers(self, spec: ShadowExperimentSpec) -> bool:
         """Whether this was gathered for the question that `spec` asks."""
-        return self._question == (spec.guardrails, spec.decision.bucket)
+        return self._question == (spec.source, spec.guardrails, spec.decision.bucket)
 
     def next_at(self, now: datetime) -> datetime:
         """Return when to scrape next."""
-        return datetime.fromtimestamp(self._recorder.next_scrape_at(now.timestamp()), UTC)
+        due = max(self._recorder.next_scrape_at(now.timestamp()), self._not_before)
+        return datetime.fromtimestamp(due, UTC)
 
     async def scrape(self, phase: Phase, now: datetime) -> None:
         """Read the pods that were seen last, if a bucket ends now.
@@ -62,11 +66,16 @@ class Evidence:
         """
         at = now.timestamp()
         self._scraped = None
-        if self._arms is None or self._recorder.next_scrape_at(at) > at:
+        due = max(self._recorder.next_scrape_at(at), self._not_before)
+        if self._arms is None or due > at:
             return
         champion, challenger = self._arms
         asked = [] if phase in CHAMPION_ALONE else challenger
-        self._scraped = at, await self._source.scrape(self._counters, champion, asked)
+        boundary = self._recorder.boundary(at)
+        scrape = await self._source.scrape(self._counters, champion, asked, at=boundary)
+        self._not_before = at + ASK_AGAIN_SECONDS
+        if not (scrape.early and self._recorder.may_wait_until(self._not_before)):
+            self._not_before, self._scraped = at, (at, scrape)
 
     def take(self, phase: Phase, champion: Sequence[Pod], challenger: Sequence[Pod]) -> None:
         """Take in what was scraped, with the pods as they are now, and keep what it closes."""

@@ -20,8 +20,8 @@ from shieldx.resources.shadowexperiment import (
     ShadowExperimentSpec,
 )
 from shieldx.resources.shadowexperiment import KIND as RESOURCE_KIND
-from shieldx.signals.pods import PodsSource
 from shieldx.signals.readings import MetricSource
+from shieldx.signals.sources import source_of
 
 KIND: Final = "shadowexperiments.shieldx.io"
 AGAIN: Final = timedelta(milliseconds=200)
@@ -68,7 +68,7 @@ async def reconcile(
     key = ("experiment", namespace, name)
 
     def source(spec: ShadowExperimentSpec) -> MetricSource:
-        return PodsSource(memo.session, port=spec.metrics_port, path=spec.metrics_path)
+        return source_of(spec.source, memo.session, memo.prometheuses)
 
     trial = Trial(memo.cluster, source, lambda: datetime.now(UTC))
 

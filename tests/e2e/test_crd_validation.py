@@ -55,6 +55,9 @@ GUARDRAIL = "spec.metrics.guardrails.0"
 ERRORS: Final = MINIMAL[EXPERIMENT]["spec"]["metrics"]["guardrails"][0]
 CALLER: Final = {"namespace": "shop", "name": "till", "scopes": ["read"]}
 
+PROMETHEUS: Final = {"url": "http://prometheus.monitoring:9090", "scrapeInterval": "10s"}
+SOURCE = "spec.metrics.source"
+
 CREATED: Final = [
     Case(LEDGER, "metadata.name", "c" * 41, "must be at most 40 characters of a-z"),
     Case(LEDGER, "metadata.name", "1st", "must be at most 40 characters of a-z"),
@@ -91,6 +94,22 @@ CREATED: Final = [
     Case(EXPERIMENT, "spec.strategy.steps.0.for", "1d", "steps[].for must be a duration"),
     Case(EXPERIMENT, "spec.strategy.warmUp", "2h", "warmUp must be a duration up to 1h"),
     Case(EXPERIMENT, "spec.strategy.requestTimeout", "x", "requestTimeout must be a duration"),
+    Case(EXPERIMENT, SOURCE, {}, "must have exactly one of pods"),
+    Case(EXPERIMENT, f"{SOURCE}.prometheus", PROMETHEUS, "must have exactly one of pods"),
+    *(
+        Case(EXPERIMENT, SOURCE, {"prometheus": PROMETHEUS | wrong}, says)
+        for wrong, says in (
+            ({"url": "ftp://prometheus"}, "must be http:// or https://"),
+            ({"url": "http://user:word@prometheus"}, "no user, password, query or fragment"),
+            ({"url": "http://prometheus?x=y"}, "no user, password, query or fragment"),
+            ({"url": "http://prometheus:70000"}, "perhaps a port"),
+            ({"url": "http://localhost:9090"}, "must not point to the operator itself"),
+            ({"url": "http://169.254.169.254"}, "must not point to the operator itself"),
+            ({"matchLabels": {"a-b": "c"}}, "matchLabels must have names of Prometheus labels"),
+            ({"scrapeInterval": "10m"}, "scrapeInterval must be a duration from 1s to 5m"),
+            ({"scrapeInterval": "30s"}, "decision.bucket must not be shorter than"),
+        )
+    ),
     Case(EXPERIMENT, "spec.metrics.guardrails", [ERRORS, ERRORS], "rename one of the doubles"),
     Case(EXPERIMENT, f"{GUARDRAIL}.name", "restarts", "restarts is a guardrail that is always"),
     Case(EXPERIMENT, f"{GUARDRAIL}.bad", "code~5..", "such as code=~"),

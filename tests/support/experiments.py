@@ -75,7 +75,12 @@ class Traffic:
         self._world = world
 
     async def scrape(
-        self, counters: Sequence[Counter], champion: Sequence[Pod], challenger: Sequence[Pod]
+        self,
+        counters: Sequence[Counter],
+        champion: Sequence[Pod],
+        challenger: Sequence[Pod],
+        *,
+        at: float,  # noqa: ARG002 - there is no other time than now.
     ) -> Scrape:
         return Scrape(
             champion={pod.uid: self._read(pod, counters) for pod in champion},

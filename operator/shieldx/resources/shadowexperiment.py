@@ -43,6 +43,27 @@ class Margin:
 
 
 @dataclass(frozen=True, slots=True)
+class PodsEndpoint:
+    """Where the pods themselves show their metrics."""
+
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrometheusServer:
+    """A Prometheus that scrapes the pods, and how to find them in it."""
+
+    url: str
+    match_labels: Mapping[str, str]
+    pod_label: str
+    scrape_interval: timedelta
+
+
+type Source = PodsEndpoint | PrometheusServer
+
+
+@dataclass(frozen=True, slots=True)
 class Guardrail:
     """A counter of which some series are bad; all numbers are shares, 0.01 is 1 %."""
 
@@ -92,8 +113,7 @@ class ShadowExperimentSpec:
     max_challenger_replicas: int
     steps: tuple[Step, ...]
     settle: timedelta  # after an increase, evidence starts after this time
-    metrics_port: int
-    metrics_path: str
+    source: Source
     guardrails: tuple[Guardrail, ...]
     decision: Decision
     paused: bool
@@ -101,8 +121,7 @@ class ShadowExperimentSpec:
     @classmethod
     def parse(cls, spec: Mapping[str, Any]) -> Self:
         """Read a spec that the API server has accepted."""
-        strategy, metrics, pods = spec["strategy"], spec["metrics"], spec["metrics"]["source"]
-        decision = spec["decision"]
+        strategy, metrics, decision = spec["strategy"], spec["metrics"], spec["decision"]
         return cls(
             target=spec["target"]["name"],
             service=spec["traffic"]["service"],
@@ -113,8 +132,7 @@ class ShadowExperimentSpec:
             settle=max(
                 parse_duration(strategy["warmUp"]), parse_duration(strategy["requestTimeout"])
             ),
-            metrics_port=pods["pods"]["port"],
-            metrics_path=pods["pods"]["path"],
+            source=_source(metrics["source"]),
             guardrails=tuple(_guardrail(each) for each in metrics["guardrails"]),
             decision=Decision(
                 rollback_risk=parse_percentage(decision["rollbackRisk"]),
@@ -137,6 +155,18 @@ def parse_percentage(text: str) -> float:
     if not sign or rest:
         raise ValueError(f"{text!r} is not a percentage: write it as 0.5%")
     return float(number) / 100
+
+
+def _source(source: Mapping[str, Any]) -> Source:
+    if "pods" in source:
+        return PodsEndpoint(port=source["pods"]["port"], path=source["pods"]["path"])
+    prometheus = source["prometheus"]
+    return PrometheusServer(
+        url=prometheus["url"],
+        match_labels=prometheus["matchLabels"],
+        pod_label=prometheus["podLabel"],
+        scrape_interval=parse_duration(prometheus["scrapeInterval"]),
+    )
 
 
 def _guardrail(guardrail: Mapping[str, Any]) -> Guardrail:

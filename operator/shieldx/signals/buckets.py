@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from shieldx.signals.readings import Pod, PodReadings, Problem, Reading, Scrape, Trouble
+from shieldx.signals.readings import PodReadings, Problem, Reading, Scrape, Trouble
 
 # A round that begins later than this share of a bucket after its boundary is none.
 _LATE: Final = 0.25
+# Nor is a round put off for longer than this, in seconds, for the sake of what may still come.
+_LONGEST_WAIT: Final = 10.0
 # Without a closed bucket for so many lengths, what is known is old.
 _STALE_BUCKETS: Final = 3.0
 
@@ -39,6 +41,7 @@ class EvidenceReason(StrEnum):
     NOT_SCRAPED = "NotScraped"
     NO_SERIES = "NoSeries"
     NO_LABEL = "NoLabel"
+    AMBIGUOUS = "Ambiguous"
     MALFORMED = "Malformed"
     TOO_OLD = "TooOld"
     COUNTED = "Counted"
@@ -76,7 +79,11 @@ class MetricBucket:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The same window for both arms; times in seconds since 1970."""
+    """The same window for both arms; times in seconds since 1970.
+
+    `start` is when the oldest count began: where pods are asked by somebody else, before `end`
+    less the length.
+    """
 
     start: float
     end: float
@@ -119,9 +126,18 @@ class Recorder:
         self._last_bucket: Bucket | None = None
         self._closed: list[Bucket] = []
 
+    def boundary(self, now: float) -> float:
+        """Return the newest boundary between buckets."""
+        return math.floor(now / self._bucket) * self._bucket
+
+    def may_wait_until(self, then: float) -> bool:
+        """Whether a round at `then` still ends the bucket that is due, and is not put off long."""
+        late = then - self.boundary(then)
+        return late <= min(_LATE * self._bucket, _LONGEST_WAIT)
+
     def next_scrape_at(self, now: float) -> float:
         """Return the boundary at which the next round is due: `now` itself if one is."""
-        boundary = math.floor(now / self._bucket) * self._bucket
+        boundary = self.boundary(now)
         seen = self._last is not None and self._last[0] >= boundary
         if not seen and now - boundary <= _LATE * self._bucket:
             return now
@@ -129,7 +145,7 @@ class Recorder:
 
     def add(self, scrape: Scrape, at: float) -> None:
         """Take a round that began at `at`, and close the bucket that it ends, if it does."""
-        boundary = math.floor(at / self._bucket) * self._bucket
+        boundary = self.boundary(at)
         if at - boundary > _LATE * self._bucket:
             return
         if self._last is not None and self._last[0] == boundary:
@@ -165,7 +181,15 @@ def _close(names: Sequence[str], start: float, end: float, before: Scrape, after
     metrics = {name: _metric(name, start, before, after) for name in names}
     champion = _restarts(start, before.champion, after.champion)
     challenger = _restarts(start, before.challenger, after.challenger)
-    return Bucket(start, end, metrics, (*champion, *challenger))
+    return Bucket(_beginning(start, before), end, metrics, (*champion, *challenger))
+
+
+def _beginning(start: float, before: Scrape) -> float:
+    """Return when the oldest of the first readings was taken."""
+    pods = (*before.champion.values(), *before.challenger.values())
+    readings = (value for pod in pods for value in pod.readings.values())
+    taken = (it.taken_at for it in readings if isinstance(it, Reading))
+    return min([start, *(at for at in taken if at is not None)])
 
 
 def _metric(name: str, start: float, before: Scrape, after: Scrape) -> MetricBucket:
@@ -230,6 +254,7 @@ def _arm(
         delta = _pod(name, start, earlier, now)
         if not isinstance(delta, Problem):
             counts[uid] = delta
+            lost = lost or (earlier is not None and _restarted(name, earlier, now))
         elif delta.trouble is not Trouble.NOT_SCRAPED:
             problems.append(delta)
         elif now.pod.ready or (earlier is not None and earlier.pod.ready):
@@ -285,7 +310,7 @@ def _pod(
     if isinstance(first, Problem):
         silent = first.trouble is Trouble.NOT_SCRAPED
         return _UNKNOWN_PAST if silent and not earlier.pod.ready else first
-    return _delta(first, last, restarted=_restarted(earlier.pod, now.pod), pod=now.pod.name)
+    return _delta(first, last, restarted=_restarted(name, earlier, now), pod=now.pod.name)
 
 
 def _delta(
@@ -317,8 +342,17 @@ def _delta(
     return sum(n for n, _ in grown), sum(n for n, bad in grown if bad)
 
 
-def _restarted(past: Pod, now: Pod) -> bool:
-    return now.restarts > past.restarts or now.started_at > past.started_at
+def _restarted(name: str, earlier: PodReadings, now: PodReadings) -> bool:
+    """Whether a container of the pod began anew between two readings.
+
+    A reading that is older than its round may be from before a restart that the round knew of.
+    """
+    first = earlier.readings[name]
+    taken_at = first.taken_at if isinstance(first, Reading) else None
+    # Kubernetes tells whole seconds.
+    since = taken_at is not None and now.pod.started_at + 1 > taken_at
+    past = earlier.pod
+    return since or now.pod.restarts > past.restarts or now.pod.started_at > past.started_at
 
 
 def _restarts(

@@ -14,14 +14,12 @@ from shieldx.signals.readings import (
     Problem,
     Reading,
     Scrape,
-    Series,
     Trouble,
-    reading,
 )
+from shieldx.signals.samples import MOST_SERIES, Sample, malformed, reading_of
 
 TIMEOUT_SECONDS: Final = 3.0
 LARGEST_BODY: Final = 4 * 2**20
-MOST_SERIES: Final = 2000
 # A compressed answer could unpack to much more than its size.
 _HEADERS: Final = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
 
@@ -35,7 +33,12 @@ class PodsSource:
         self._path = path
 
     async def scrape(
-        self, counters: Sequence[Counter], champion: Sequence[Pod], challenger: Sequence[Pod]
+        self,
+        counters: Sequence[Counter],
+        champion: Sequence[Pod],
+        challenger: Sequence[Pod],
+        *,
+        at: float,  # noqa: ARG002 - a pod knows no other time than now.
     ) -> Scrape:
         """Read all pods of both arms at once."""
         async with asyncio.TaskGroup() as group:
@@ -80,11 +83,7 @@ class PodsSource:
 
 
 def parse(text: str, counters: Sequence[Counter], pod: str) -> Mapping[str, Reading | Problem]:
-    """Return the counters of one exposition in Prometheus' text format.
-
-    A counter without series has counted nothing yet: clients differ in whether they even
-    declare it before the first event.
-    """
+    """Return the counters of one exposition in Prometheus' text format."""
     if text.lstrip().startswith("<"):
         problem = Problem(Trouble.MALFORMED, f"pod {pod} shows a web page instead of metrics")
         return {counter.name: problem for counter in counters}
@@ -99,28 +98,13 @@ def _parse(text: str, counter: Counter, pod: str) -> Reading | Problem:
         line for line in text.split("\n") if name in line and line.lstrip(" \t").startswith(starts)
     ]
     if len(lines) > MOST_SERIES:
-        return _malformed(pod, counter, f"more than {MOST_SERIES} series")
-    series: dict[str, Series] = {}
-    known: set[str] = set()
+        return malformed(pod, counter, f"more than {MOST_SERIES} series")
     try:
-        for family in text_string_to_metric_families("\n".join([*lines, ""])):
-            for sample in family.samples:
-                labels = ",".join(
-                    f"{name}={sample.labels[name]!r}" for name in sorted(sample.labels)
-                )
-                if labels in series:
-                    return _malformed(pod, counter, f"{{{labels}}} is there twice")
-                series[labels] = Series(float(sample.value), counter.bad.matches(sample.labels))
-                known |= sample.labels.keys()
+        samples: list[Sample] = [
+            (sample.labels, float(sample.value))
+            for family in text_string_to_metric_families("\n".join([*lines, ""]))
+            for sample in family.samples
+        ]
     except (ValueError, KeyError, IndexError) as error:
-        return _malformed(pod, counter, f"cannot be read: {error}")
-    missing = [it.label for it in counter.bad.matchers if it.label not in known]
-    if series and missing:
-        # To Prometheus a missing label is empty, so a mistyped one would call nothing bad.
-        message = f"{counter.counter} of pod {pod} has no label {missing[0]!r}: {sorted(known)}"
-        return Problem(Trouble.NO_LABEL, message)
-    return reading(series)
-
-
-def _malformed(pod: str, counter: Counter, fault: str) -> Problem:
-    return Problem(Trouble.MALFORMED, f"{counter.counter} of pod {pod}: {fault}")
+        return malformed(pod, counter, f"cannot be read: {error}")
+    return reading_of(counter, samples, pod)

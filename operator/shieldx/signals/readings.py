@@ -45,9 +45,14 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Raw values of a counter in one pod, by the labels of its series; a series may be new."""
+    """Raw values of a counter in one pod, by the labels of its series; a series may be new.
+
+    `taken_at`: when the pod said so, where somebody else has asked it, seconds since 1970; None
+    if that was in the round itself.
+    """
 
     series: Mapping[str, Series]
+    taken_at: float | None = None
 
 
 class Trouble(StrEnum):
@@ -55,6 +60,7 @@ class Trouble(StrEnum):
 
     NOT_SCRAPED = "NotScraped"
     NO_LABEL = "NoLabel"
+    AMBIGUOUS = "Ambiguous"
     MALFORMED = "Malformed"
 
 
@@ -76,24 +82,33 @@ class PodReadings:
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """One round over both arms, by uid of the pod."""
+    """One round over both arms, by uid of the pod.
+
+    `early`: what is missing may still come; the same round, asked again soon, may have it.
+    """
 
     champion: Mapping[str, PodReadings]
     challenger: Mapping[str, PodReadings]
+    early: bool = False
 
 
 class MetricSource(Protocol):
     """Something that can read counters of pods; it never raises for what a pod does."""
 
     async def scrape(
-        self, counters: Sequence[Counter], champion: Sequence[Pod], challenger: Sequence[Pod]
+        self,
+        counters: Sequence[Counter],
+        champion: Sequence[Pod],
+        challenger: Sequence[Pod],
+        *,
+        at: float,
     ) -> Scrape:
-        """Read every counter of every pod once, as close together as possible."""
+        """Read every counter of every pod as it stood at `at`, which is now or just was."""
 
 
-def reading(series: Mapping[str, Series]) -> Reading | Problem:
+def reading(series: Mapping[str, Series], *, taken_at: float | None = None) -> Reading | Problem:
     """Return a reading if every value can be a count of events."""
     for labels, (value, _) in series.items():
         if not (0 <= value <= LARGEST_COUNT and value.is_integer()):  # False for NaN, too.
             return Problem(Trouble.MALFORMED, f"{value} of {{{labels}}} is no count of events")
-    return Reading(series)
+    return Reading(series, taken_at)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from controllers.shadowexperiment.evidence import Evidence
 from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.progress import Progress
@@ -23,7 +25,12 @@ class Steady:
         self.rounds = 0
 
     async def scrape(
-        self, counters: Sequence[Counter], champion: Sequence[Pod], challenger: Sequence[Pod]
+        self,
+        counters: Sequence[Counter],
+        champion: Sequence[Pod],
+        challenger: Sequence[Pod],
+        *,
+        at: float,  # noqa: ARG002 - there is no other time than now.
     ) -> Scrape:
         self.rounds += 1
         fine, bad = Series(990 * self.rounds, bad=False), Series(10 * self.rounds, bad=True)
@@ -65,6 +72,43 @@ async def test_windows_of_eight_buckets_complete_over_many_passes() -> None:
     single, eight, _ = stored.dispersions["errors"].sums
     assert single.freedom == 19 * 2
     assert eight.freedom == 2 * 2
+
+
+class Lagging(Steady):
+    """Has the newest samples at the third time of asking."""
+
+    asked_at: list[float]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_at = []
+
+    async def scrape(
+        self,
+        counters: Sequence[Counter],
+        champion: Sequence[Pod],
+        challenger: Sequence[Pod],
+        *,
+        at: float,
+    ) -> Scrape:
+        self.asked_at.append(at)
+        found = await super().scrape(counters, champion, challenger, at=at)
+        return replace(found, early=len(self.asked_at) < 3)
+
+
+async def test_a_source_that_lags_is_asked_again_about_the_same_moment() -> None:
+    source = Lagging()
+    evidence = Evidence(ShadowExperimentSpec.parse(SPEC), source)
+    evidence.take(Phase.STEPPING, pods("champion"), [])
+    due = []
+    for seconds in (0.1, 0.2, 1.1, 2.1):
+        now = START + timedelta(seconds=seconds)
+        await evidence.scrape(Phase.STEPPING, now)
+        evidence.take(Phase.STEPPING, pods("champion"), [])
+        due.append((evidence.next_at(now) - START).total_seconds())
+
+    assert source.asked_at == [START.timestamp()] * 3
+    assert due == [pytest.approx(1.1), pytest.approx(1.1), pytest.approx(2.1), 10]
 
 
 def evidence_of_nothing(spec: ShadowExperimentSpec) -> dict[str, Dispersion]:

@@ -176,6 +176,36 @@ def test_a_restart_that_is_heard_of_late_does_not_count_twice() -> None:
     assert challenger(seen(before, read(5, 1)), seen(after, read(25, 4))) == (80, 1, 20, 3)
 
 
+def test_a_restart_is_seen_in_the_samples_after_the_round_that_knew_of_it() -> None:
+    # Both rounds know of the restart; the first reading is of the process before it.
+    new = pod("new", started_at=START - 1, restarts=1)
+    older = replace(read(50, 9), taken_at=START - 5)
+
+    closed = bucket(
+        Scrape(CHAMPION_BEFORE, seen(new, older)), Scrape(CHAMPION_AFTER, seen(new, read(70, 4)))
+    )
+
+    assert closed.metrics["errors"].counts == (80, 1, 70, 4)
+    assert closed.challenger_restarted
+
+
+def test_a_bucket_begins_with_the_oldest_of_its_samples() -> None:
+    older = replace(read(5, 1), taken_at=START - 7)
+
+    closed = bucket(
+        Scrape(CHAMPION_BEFORE, seen(OLD, older)), Scrape(CHAMPION_AFTER, seen(OLD, read(9, 1)))
+    )
+
+    assert (closed.start, closed.end) == (START - 7, START + TEN)
+
+
+def test_a_round_may_wait_a_quarter_of_a_bucket_and_never_long() -> None:
+    assert Recorder(["errors"], TEN).may_wait_until(START + 2.4)
+    assert not Recorder(["errors"], TEN).may_wait_until(START + 2.6)
+    assert Recorder(["errors"], 200).may_wait_until(START + 9.9)
+    assert not Recorder(["errors"], 200).may_wait_until(START + 10.1)
+
+
 def test_a_pod_that_has_not_counted_yet_is_no_problem_where_others_have() -> None:
     after = {**seen(TALKS, read(4, 1)), **seen(MUTE, Reading({}))}
     before = {**seen(TALKS, read(0, 0)), **seen(MUTE, Reading({}))}

@@ -116,7 +116,7 @@ async def test_only_a_plain_answer_of_bounded_size_is_read(
     source = PodsSource(session, port=port, path="/metrics")
     it = Pod("u", "p", "127.0.0.1", 0, 0, ready=True)
 
-    scrape = await source.scrape([COUNTER], [it], [])
+    scrape = await source.scrape([COUNTER], [it], [], at=0)
 
     found = scrape.champion["u"].readings["errors"]
     assert (found.trouble if isinstance(found, Problem) else found) == outcome
@@ -130,6 +130,7 @@ async def test_a_closed_port_is_a_problem_and_no_exception(session: aiohttp.Clie
     await server.wait_closed()
     source = PodsSource(session, port=port, path="/metrics")
 
-    scrape = await source.scrape([COUNTER], [], [Pod("u", "p", "127.0.0.1", 0, 0, ready=True)])
+    it = Pod("u", "p", "127.0.0.1", 0, 0, ready=True)
+    scrape = await source.scrape([COUNTER], [], [it], at=0)
 
     assert isinstance(scrape.challenger["u"].readings["errors"], Problem)
