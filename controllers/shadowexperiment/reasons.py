@@ -13,7 +13,8 @@ from typing import Final
 from controllers.shadowexperiment.facts import Situation
 from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.progress import Outcome, Progress
-from controllers.shadowexperiment.verdicts import Judgment, e_value
+from controllers.shadowexperiment.shown import e_value
+from controllers.shadowexperiment.verdicts import Judgment
 from shieldx.judgement.engine import DOUBTFUL_EVIDENCE, DOUBTFUL_PROBABILITY, doubtful
 from shieldx.signals.buckets import EvidenceState
 
@@ -77,19 +78,26 @@ def waiting(situation: Situation) -> Wait | None:
         return Wait(Why.NO_FRESH_EVIDENCE, f"there is no fresh evidence, {judgment.message}")
     doubt = _doubt(judgment)
     if doubt is None and index + 1 == len(spec.steps):
-        doubt = _unproven(judgment, before.served_since + spec.decision.min_duration, situation.now)
+        doubt = _unproven(situation, before.served_since + spec.decision.min_duration)
     fresh = judgment.fresh_end is not None and judgment.fresh_end >= held_until
     if doubt is None and not fresh:
         return Wait(Why.NO_FRESH_EVIDENCE, "the next bucket decides")
     return doubt
 
 
-def _unproven(judgment: Judgment, earliest: datetime, now: datetime) -> Wait | None:
-    if now < earliest:
+def _unproven(situation: Situation, earliest: datetime) -> Wait | None:
+    if situation.now < earliest:
         return Wait(Why.LEAST_DURATION, f"minDuration is over at {_clock(earliest)}")
-    if not judgment.proven:
+    if situation.judgment.proven:
+        return None
+    lacking = max(
+        (each for each in situation.before.metrics if "missing" in each),
+        key=lambda each: each["missing"].get("requests", math.inf),
+        default=None,
+    )
+    if lacking is None:
         return Wait(Why.MORE_EVIDENCE, "safety is not proven yet")
-    return None
+    return Wait(Why.MORE_EVIDENCE, f"safety of {lacking['name']}: {lacking['missing']['message']}")
 
 
 def _doubt(judgment: Judgment) -> Wait | None:

@@ -7,7 +7,8 @@ from controllers.shadowexperiment.facts import Observed, Situation
 from controllers.shadowexperiment.phases import Finding, Phase
 from controllers.shadowexperiment.progress import Outcome, Progress
 from controllers.shadowexperiment.reasons import waiting
-from controllers.shadowexperiment.verdicts import Judgment, e_value
+from controllers.shadowexperiment.shown import e_value
+from controllers.shadowexperiment.verdicts import Judgment
 from shieldx.resources.durations import format_duration
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
 from shieldx.stats import MetricReport, Report

@@ -9,15 +9,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
 
 from controllers.shadowexperiment.progress import Progress
-from shieldx.judgement.engine import Engine
+from controllers.shadowexperiment.shown import Flow, Risks, Shown, shown
+from shieldx.judgement.engine import Engine, question
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
 from shieldx.signals.buckets import Bucket, EvidenceState
 from shieldx.stats import RESTARTS, MetricReport, Report, Verdict
-
-LARGEST_SHOWN: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,7 @@ class Judgment:
     engine: str | None = None
     fresh_end: datetime | None = None  # end of the newest bucket that counted and sufficed
     blind_since: datetime | None = None  # since when no bucket has sufficed, as far as was watched
+    metrics: tuple[Shown, ...] = ()  # the evidence as people read it, after a new bucket
     beginning: str | None = None  # the engine's state before the first bucket
     base_rates: tuple[tuple[str, float], ...] = ()
 
@@ -59,7 +58,7 @@ class Judgment:
             verdict=str(self.report.verdict),
             probability_ok=1 - max(m.probability_worse_than_margin for m in guardrails.values()),
             samples=round(max(m.challenger_total for m in guardrails.values())),
-            metrics=tuple(_shown(name, metric) for name, metric in self.report.metrics.items()),
+            metrics=self.metrics or progress.metrics,
         )
 
 
@@ -88,6 +87,7 @@ def judge(
     seen_until = -math.inf if report.last_end is None else report.last_end
     judgment = Judgment(report=report, engine=progress.engine)
     increasing = progress.reached_at is None
+    flows: dict[str, Flow] = {}
     for bucket in buckets:
         if bucket.end <= seen_until or bucket.start < progress.evidence_from.timestamp():
             continue
@@ -100,8 +100,10 @@ def judge(
             message=bucket.message,
             fresh_end=end if fresh else judgment.fresh_end,
         )
-    if judgment.report is not report:
-        judgment = replace(judgment, engine=engine.dump())
+        flows |= _flows(spec, bucket, engine)
+    if judgment.report is not report and judgment.report is not None:
+        metrics = _metrics(spec, progress, judgment.report, flows)
+        judgment = replace(judgment, engine=engine.dump(), metrics=metrics)
     return judgment, engine
 
 
@@ -123,23 +125,19 @@ def rounded(rate: float) -> float:
     return float(f"{rate:.6g}")
 
 
-def _shown(name: str, metric: MetricReport) -> dict[str, Any]:
+def _flows(spec: ShadowExperimentSpec, bucket: Bucket, engine: Engine) -> dict[str, Flow]:
+    """Return the traffic of a bucket, by metric: of those in which both versions were counted."""
+    seconds = bucket.end - bucket.start
     return {
-        "name": name,
-        "champion": {
-            "requests": round(metric.champion_total),
-            "bad": round(metric.champion_bad),
-        },
-        "challenger": {
-            "requests": round(metric.challenger_total),
-            "bad": round(metric.challenger_bad),
-        },
-        "evidenceOfHarm": e_value(metric.log_e_harm),
-        "evidenceOfSafety": e_value(metric.log_e_noninferiority),
-        "probabilityWorse": f"{metric.probability_worse_than_margin:.3f}",
+        name: Flow(counts[0] / seconds, counts[2] / seconds, engine.dispersions[name].phi)
+        for name in (guardrail.name for guardrail in spec.guardrails)
+        if (counts := bucket.metrics[name].counts) is not None
     }
 
 
-def e_value(log_e: float) -> str:
-    """Return an e-value as people read it."""
-    return f"{min(math.exp(min(log_e, 50.0)), LARGEST_SHOWN):.3g}"
+def _metrics(
+    spec: ShadowExperimentSpec, progress: Progress, report: Report, flows: Mapping[str, Flow]
+) -> tuple[Shown, ...]:
+    specs, parameters = question(spec, progress.attempt, dict(progress.base_rates))
+    risks = Risks(parameters["rollback_risk"], parameters["promotion_risk"])
+    return shown(specs, report, risks, flows, progress.metrics)

@@ -27,8 +27,8 @@ class LiveTrial:
     def __init__(self, world: Namespace) -> None:
         self.world = world
 
-    def install(self, *, experiment: bool = True) -> None:
-        """Start the champion, wait for it, and put it under experiment."""
+    def install(self, *, experiment: bool = True, **decision: str) -> None:
+        """Start the champion, wait for it, and put it under an experiment that decides so."""
         program = {"counter.py": PROGRAM.read_text()}
         self.world.apply(
             {
@@ -47,11 +47,11 @@ class LiveTrial:
         self.release("v1")
         self.world.kubectl("rollout", "status", f"deployment/{APP}", "--timeout=120s")
         if experiment:
-            self.world.apply(self.manifest())
+            self.world.apply(self.manifest(**decision))
             self.until("Idle")
 
     @staticmethod
-    def manifest() -> Json:
+    def manifest(**decision: str) -> Json:
         """The experiment, quick but by the same rule as any other."""
         return {
             "apiVersion": "shieldx.io/v1alpha1",
@@ -76,16 +76,19 @@ class LiveTrial:
                         }
                     ],
                 },
-                "decision": {"bucket": "2s", "minDuration": "15s"},
+                "decision": {"bucket": "2s", "minDuration": "15s", **decision},
             },
         }
 
-    def release(self, version: str, *, error_rate: float = 0.01, ready: bool = True) -> None:
+    def release(
+        self, version: str, *, error_rate: float = 0.01, ready: bool = True, rate: int = 500
+    ) -> None:
         """Apply the app's manifests as git would, from the side of the server."""
         environment = {
             "VERSION": version,
             "ERROR_RATE": str(error_rate),
             "READY": "yes" if ready else "no",
+            "RATE": str(rate),
         }
         self.world.apply(deployment(environment))
 

@@ -15,6 +15,7 @@ from shieldx.stats.planning import (
     Characteristics,
     Rate,
     operating_characteristics,
+    requests_missing,
     requests_to_decide,
 )
 from shieldx.stats.posterior import probability_of_more
@@ -39,6 +40,7 @@ __all__ = [
     "half_way_tolerance",
     "operating_characteristics",
     "probability_of_more",
+    "requests_missing",
     "requests_to_decide",
     "risk_of_attempt",
 ]
