@@ -31,8 +31,10 @@ RUN apt-get update \
 COPY --from=dependencies /opt/shieldx /opt/shieldx
 COPY operator/shieldx /opt/shieldx/source/shieldx
 COPY controllers /opt/shieldx/source/controllers
+# Where the link in shieldx/ leads.
+COPY crds /opt/shieldx/crds
 RUN /opt/shieldx/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/shieldx/source \
- && /opt/shieldx/bin/python3 -c "import shieldx.stats"
+ && /opt/shieldx/bin/python3 -c "import shieldx.stats, shieldx.cli.simulate"
 ENV PATH=/opt/shieldx/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 ENTRYPOINT ["shieldx"]

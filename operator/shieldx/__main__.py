@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from shieldx.cli.output import Format
 from shieldx.resources.creditledger import Scope
 
 app = typer.Typer(
@@ -212,6 +213,46 @@ def keeper(
             )
         )
     )
+
+
+@app.command()
+def simulate(
+    *,
+    file: Annotated[
+        Path, typer.Option("--file", "-f", help="The ShadowExperiment, YAML; - is standard input.")
+    ],
+    traffic: Annotated[
+        float,
+        typer.Option(min=0.001, max=1e6, help="Requests a second, of both versions together."),
+    ] = 100.0,
+    base_rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]PERCENT",
+            help="The champion's bad share, of one guardrail or of all; else the spec's baseRate.",
+        ),
+    ] = None,
+    effect: Annotated[
+        str, typer.Option(help="The worse challenger: a factor (2x), or its bad share (5%).")
+    ] = "2x",
+    champion_pods: Annotated[
+        int | None,
+        typer.Option(min=1, max=5000, help="Use the weights that so many pods can have."),
+    ] = None,
+    horizon: Annotated[str, typer.Option(help="How far to look ahead.")] = "24h",
+    runs: Annotated[
+        int | None,
+        typer.Option(min=50, max=20000, help="Runs of each challenger, however long they take."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Repeat these very dice.")] = None,
+    output: Annotated[Format, typer.Option("--output", "-o", help="How to answer.")] = Format.TEXT,
+) -> None:
+    """Say what the rule will do with an experiment, without a cluster; exit 2 for a mistake."""
+    from shieldx.cli.simulate import Question
+    from shieldx.cli.simulate import simulate as run_simulation
+
+    question = Question(file, traffic, base_rate or [], effect, champion_pods, horizon, runs, seed)
+    sys.exit(run_simulation(question, output))
 
 
 @ledger.callback()

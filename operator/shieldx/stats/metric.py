@@ -7,7 +7,7 @@ Counts have an event that is either bad (errors, slow requests: `better="lower"`
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf, isfinite, sqrt
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from zlib import crc32
 
 import numpy as np
@@ -28,7 +28,7 @@ from shieldx.stats.posterior import Posterior, Strata
 
 type Four = tuple[float, float, float, float]
 
-_SUB_SUMS = 8  # the recent past is kept as so many sums
+RECENT_SUMS: Final = 8  # the recent past is kept as so many sums
 
 
 class StateMismatchError(ValueError):
@@ -175,7 +175,7 @@ class MetricEvidence:
     ) -> None:
         self.spec = spec
         self._harm_cut, self._promotion_cut = harm_cut, promotion_cut
-        self._slot_buckets = -(-recent_buckets // _SUB_SUMS)
+        self._slot_buckets = -(-recent_buckets // RECENT_SUMS)
         self._centre = Centre.at(spec.base_rate)
         self._harm = _Process(harm_mixture(spec.worse))
         self._noninferiority = _Process(noninferiority_mixture(spec.margin_log_odds))
@@ -232,7 +232,7 @@ class MetricEvidence:
         if not self._slot_buckets:
             return
         if not self._recent or self._in_slot == self._slot_buckets:
-            self._recent = [*self._recent[1 - _SUB_SUMS :], Strata()]
+            self._recent = [*self._recent[1 - RECENT_SUMS :], Strata()]
             self._in_slot = 0
         self._recent[-1] = self._recent[-1].plus(counts, phi)
         self._in_slot += 1

@@ -14,7 +14,7 @@ from typing import Final, Self
 import numpy as np
 from scipy.special import betaincc, betaincinv, ndtr, ndtri
 
-_PRIOR_SPREAD = 1.0  # of the log rate ratio: 95 % of challengers are within a factor of 7
+PRIOR_SPREAD: Final = 1.0  # of the log rate ratio: 95 % of challengers are within a factor of 7
 _TWO_SIDED_95 = float(ndtri(0.975))
 _SCORES: Final = np.linspace(-8.5, 8.5, 137)
 _MASSES: Final = np.exp(-(_SCORES**2) / 2.0) * (_SCORES[1] - _SCORES[0]) / sqrt(2.0 * np.pi)
@@ -64,11 +64,11 @@ class Posterior:
     def of(cls, strata: Strata) -> Self:
         n = strata.n_a + strata.n_b
         if strata.n_a <= 0.0 or strata.n_b <= 0.0:
-            return cls(0.0, _PRIOR_SPREAD)
+            return cls(0.0, PRIOR_SPREAD)
         pseudo = strata.n_a * strata.n_b / (n * n)
         numerator, denominator = strata.numerator + pseudo, strata.denominator + pseudo
         precision = numerator * denominator / (strata.spread + pseudo)
-        variance = 1.0 / (precision + _PRIOR_SPREAD**-2)
+        variance = 1.0 / (precision + PRIOR_SPREAD**-2)
         return cls(variance * precision * log(numerator / denominator), sqrt(variance))
 
     def probability_above(self, ratio: float) -> float:

@@ -89,6 +89,11 @@ class Streams:
         """Which runs have what a promotion needs now, shape `(runs,)`."""
         return self.log_e_promotion >= self._promotion_threshold
 
+    def keep(self, runs: Flags) -> None:
+        """Go on with these runs only."""
+        for metric in self.metrics:
+            metric.keep(runs)
+
 
 class _Metric:
     """The evidence on one metric in all runs: arrays of shape `(runs, k)`."""
@@ -119,9 +124,19 @@ class _Metric:
         """Non-inferiority's, or superiority's where that decides."""
         return self._safe_mixture.log_e_of_runs(self._safe)
 
+    @property
+    def rate(self) -> Floats:
+        """The champion's rate as predicted for the next bucket, shape `(runs,)`."""
+        rate: Floats = self._rate()[:, 0]
+        return rate
+
+    def keep(self, runs: Flags) -> None:
+        self._harm, self._safe = self._harm[runs], self._safe[runs]
+        self._events, self._requests = self._events[runs], self._requests[runs]
+
     def update(self, counts: tuple[Floats, Floats, Floats, Floats], phi: Floats) -> None:
         spec = self.spec
-        rate = np.clip(self._events / self._requests, SMALLEST_RATE, 1.0 - SMALLEST_RATE)
+        rate = self._rate()
         harm = log_e_values(counts, rate, self._harm_mixture.deltas, spec.tolerated, spec.worse)
         self._harm += np.minimum(harm / phi, self._cuts[0])
         safe = self._log_e_safe_values(counts, rate)
@@ -130,6 +145,10 @@ class _Metric:
         seen = n_a > 0.0
         self._events = np.where(seen, FORGET * self._events + x_a, self._events)
         self._requests = np.where(seen, FORGET * self._requests + n_a, self._requests)
+
+    def _rate(self) -> Floats:
+        rates: Floats = np.clip(self._events / self._requests, SMALLEST_RATE, 1.0 - SMALLEST_RATE)
+        return rates
 
     def _log_e_safe_values(
         self, counts: tuple[Floats, Floats, Floats, Floats], rate: Floats

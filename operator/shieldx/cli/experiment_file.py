@@ -1,0 +1,159 @@
+"""Reads a ShadowExperiment from a file as the API server would: its shape, and its defaults.
+
+The shape is that of the definition in `crds/`, closed: a field that does not exist is refused and
+not dropped. Of the rules beside it those are checked without which the spec cannot be read; the API
+server knows them all (`kubectl apply --dry-run=server`).
+"""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import fastjsonschema
+import yaml
+
+from shieldx.resources.durations import parse_duration
+from shieldx.resources.shadowexperiment import (
+    API_VERSION,
+    KIND,
+    ShadowExperimentSpec,
+    parse_percentage,
+)
+
+type Json = dict[str, Any]
+
+STANDARD_INPUT: Final = Path("-")
+LONGEST_SAID: Final = 500
+# Fields whose text means a number, by name, wherever they are in the spec.
+_MEANS: Final[Mapping[str, Callable[[str], object]]] = {
+    **dict.fromkeys(
+        ("for", "warmUp", "requestTimeout", "bucket", "minDuration", "maxDuration"), parse_duration
+    ),
+    **dict.fromkeys(
+        ("absolute", "relative", "tolerance", "baseRate", "rollbackRisk", "promotionRisk"),
+        parse_percentage,
+    ),
+}
+
+
+class ExperimentFileError(Exception):
+    """The file cannot be read as a ShadowExperiment; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What a file asks for."""
+
+    name: str
+    spec: ShadowExperimentSpec
+
+
+def read_experiment(file: Path) -> Experiment:
+    """Return the one ShadowExperiment of a YAML or JSON file; `-` is standard input."""
+    document = _only_experiment(file)
+    definition = _definition()
+    filled = _defaulted(definition, document)
+    _check_shape(file, definition, filled)
+    try:
+        _check_meanings(filled["spec"])
+        spec = ShadowExperimentSpec.parse(filled["spec"])
+    except ValueError as error:
+        raise ExperimentFileError(f"{file}: {error}") from error
+    return Experiment(str(filled["metadata"].get("name", "unnamed")), spec)
+
+
+def _only_experiment(file: Path) -> Json:
+    try:
+        text = sys.stdin.read() if file == STANDARD_INPUT else file.read_text()
+        documents = list(yaml.safe_load_all(text))
+    except OSError as error:
+        raise ExperimentFileError(f"{file} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ExperimentFileError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+    found = [each for each in documents if isinstance(each, dict) and each.get("kind") == KIND]
+    if len(found) != 1:
+        raise ExperimentFileError(
+            f"{file} holds {len(found)} documents of kind {KIND}, and must hold one"
+        )
+    return found[0]
+
+
+def _definition() -> Json:
+    """Return the schema of what people write: the definition's, closed, without the status."""
+    text = (files("shieldx") / "crds" / "shadowexperiments.yaml").read_text()
+    (version,) = yaml.safe_load(text)["spec"]["versions"]
+    schema: Json = _closed(version["schema"]["openAPIV3Schema"])
+    schema["properties"] |= {
+        "apiVersion": {"const": API_VERSION},
+        "metadata": {"type": "object"},
+        "status": {},
+    }
+    schema["required"] = ["apiVersion", "metadata", "spec"]
+    return schema
+
+
+def _closed(schema: Json) -> Json:
+    closed = {key: value for key, value in schema.items() if key not in {"format", "default"}}
+    if "default" in schema:
+        closed["x-default"] = schema["default"]
+    if "properties" in schema:
+        closed["properties"] = {k: _closed(inner) for k, inner in schema["properties"].items()}
+        closed["additionalProperties"] = False
+    if "items" in schema:
+        closed["items"] = _closed(schema["items"])
+    return closed
+
+
+def _defaulted(schema: Json, value: Any) -> Any:
+    """Fill in defaults in the order in which the API server does: outer ones first."""
+    if isinstance(value, dict):
+        filled = dict(value)
+        for name, inner in schema.get("properties", {}).items():
+            if name not in filled and "x-default" in inner:
+                filled[name] = copy.deepcopy(inner["x-default"])
+            if name in filled:
+                filled[name] = _defaulted(inner, filled[name])
+        return filled
+    if isinstance(value, list):
+        return [_defaulted(schema.get("items", {}), item) for item in value]
+    return value
+
+
+def _check_shape(file: Path, definition: Json, document: Json) -> None:
+    try:
+        fastjsonschema.compile(definition, use_default=False)(document)
+    except fastjsonschema.JsonSchemaValueException as error:
+        said = str(error.message).replace("data.", "", 1).removeprefix("data ")[:LONGEST_SAID]
+        raise ExperimentFileError(f"{file}: {said}") from error
+
+
+def _check_meanings(spec: Json) -> None:
+    """Say which field means nothing: the parser, which comes next, only says what is wrong."""
+    for path, name, value in _texts("spec", spec):
+        if name in _MEANS:
+            try:
+                _MEANS[name](value)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+    weights = [step["weight"] for step in spec["strategy"]["steps"]]
+    if weights != sorted(set(weights)):
+        raise ValueError("spec.strategy.steps must have ascending weights, each once: sort them")
+    for at, guardrail in enumerate(spec["metrics"]["guardrails"]):
+        if len(guardrail.get("margin", {"absent": ""})) != 1:
+            where = f"spec.metrics.guardrails[{at}].margin"
+            raise ValueError(f"{where} must say exactly one of absolute and relative")
+
+
+def _texts(path: str, value: Any) -> Iterator[tuple[str, str, str]]:
+    """Yield every text in a spec with its path and the name of its field."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in inside:
+        here = f"{path}[{key}]" if isinstance(key, int) else f"{path}.{key}"
+        if isinstance(inner, str):
+            yield here, str(key), inner
+        elif isinstance(inner, dict | list):
+            yield from _texts(here, inner)
