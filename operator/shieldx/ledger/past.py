@@ -4,70 +4,88 @@ Batches have no rows of their own; those of one time are looked at together. A r
 entry of its time left, and what the last one left must be there, unless a transfer tells it.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+import struct
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from shieldx.ledger.retelling import Books, Row
+from shieldx.ledger.copies import TRAILER, Copy
 
-type _Account = tuple[str, int]  # its id, and a version of it
+# Only a tampered row has NULL anywhere; it must not read like a right one.
+_NO: Final = "(-9223372036854775808)::bigint"
+QUERY: Final = (
+    f"select coalesce(at, {_NO}), coalesce(version, {_NO}), coalesce(balance, {_NO}), "  # noqa: S608 - ours.
+    f"coalesce(held, {_NO}), coalesce(account, '') from figures order by at, account, version"
+)
+_FOUR: Final = struct.Struct(">hiqiqiqiqi")
 
 
 class PastError(Exception):
     """The rows of `figures` are not those that follow from the chain."""
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the entries of one time left, by account and version; `last` of it must be stored."""
+
+    at: int
+    position: int
+    left: dict[tuple[str, int], tuple[int, int]]
+    last: set[tuple[str, int]]
+
+
+class _Figures(NamedTuple):
+    at: int
+    version: int
+    balance: int
+    held: int
+    account: str
+
+    def __str__(self) -> str:
+        return f"figures of {self.account} at {self.at}, version {self.version}"
+
+
 class Past:
-    """Follows the chain entry by entry, and the rows in the order of their times."""
+    """Reads the rows in the order of their times."""
 
-    def __init__(self, books: Books, rows: AsyncIterator[Any]) -> None:
-        self._books = books
-        self._rows = rows
-        self._row: Mapping[str, Any] | None = None
-        self._at = 0
-        self._left: dict[_Account, tuple[int, int]] = {}
-        self._moved: set[_Account] = set()
-        self._last: dict[str, int] = {}
-        self._note(books.accounts)
+    def __init__(self, copy: Copy) -> None:
+        self._copy = copy
+        self._rows: list[_Figures] = []
+        self._ended = False
 
-    async def follow(self, at: int, made: Sequence[Row]) -> None:
-        """Take in what an entry of this time has done; PastError once a time does not fit."""
-        if at != self._at:
-            await self._compare()
-            self._at = at
-        for row in made:
-            for side in ("debit", "credit"):
-                self._moved.add((row[side], row[f"{side}_version"]))
-        self._note(self._books.touched)
+    async def compare(self, moment: Moment) -> None:
+        """Compare the rows of the next time at which there must be some."""
+        missing = set(moment.last)
+        while (row := await self._next()) is not None and row.at <= moment.at:
+            self._rows.pop()
+            if row.at < moment.at:
+                raise PastError(f"{row}: no entry of the chain made it")
+            account = (row.account, row.version)
+            if moment.left.get(account) != (row.balance, row.held):
+                raise PastError(f"{row}: it is not what the chain left")
+            missing.discard(account)
+        for name, version in sorted(missing):
+            raise PastError(f"figures of {name} at {moment.at}: version {version} is missing")
 
     async def finish(self) -> None:
-        """Compare the last time, after which there must be no row."""
-        await self._compare()
-        if self._row is not None:
-            raise PastError(f"{_name(self._row)}: no entry of the chain made it")
+        """Find that there are no more rows."""
+        if (row := await self._next()) is not None:
+            raise PastError(f"{row}: no entry of the chain made it")
 
-    def _note(self, names: Iterable[str]) -> None:
-        for name in names:
-            account = self._books.account(name)
-            self._left[name, account["version"]] = (account["balance"], account["held"])
-            self._last[name] = account["version"]
-
-    async def _compare(self) -> None:
-        found: set[_Account] = set()
-        if self._row is None:
-            self._row = await anext(self._rows, None)
-        while (row := self._row) is not None and row["at"] == self._at:
-            account = (row["account"], row["version"])
-            if (row["balance"], row["held"]) != self._left.get(account):
-                raise PastError(f"{_name(row)}: it is not what the chain left")
-            found.add(account)
-            self._row = await anext(self._rows, None)
-        for account in self._last.items():
-            if account not in found and account not in self._moved:
-                raise PastError(
-                    f"figures of {account[0]} at {self._at}: version {account[1]} is missing"
-                )
-        self._left, self._moved, self._last = {}, set(), {}
+    async def _next(self) -> _Figures | None:
+        while not self._rows and not self._ended:
+            chunk = await self._copy.chunk()
+            self._ended = not chunk
+            self._rows = _read(chunk)[::-1]
+        return self._rows[-1] if self._rows else None
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    return f"figures of {row['account']} at {row['at']}, version {row['version']}"
+def _read(chunk: bytes) -> list[_Figures]:
+    rows = []
+    place, end = 0, len(chunk) - TRAILER
+    while place < end:
+        _, _, at, _, version, _, balance, _, held, size = _FOUR.unpack_from(chunk, place)
+        place += _FOUR.size
+        name = chunk[place : place + size].decode()
+        rows.append(_Figures(at, version, balance, held, name))
+        place += size
+    return rows
