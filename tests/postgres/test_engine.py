@@ -26,7 +26,6 @@ from shieldx.ledger.operations import (
     Void,
     VoidGrant,
 )
-from shieldx.ledger.schema import ChangedError, NewerError, migrate
 from shieldx.ledger.verify import verify
 from tests.support.book import Book
 from tests.support.proxy import Fault, Proxy, proxied
@@ -341,29 +340,6 @@ async def test_history_is_paged_without_gaps(ledger: Ledger) -> None:
 
     assert seen == sorted(seen, reverse=True)
     assert len(seen) == 8
-
-
-async def test_two_processes_migrate_at_once(dsn: str) -> None:
-    ledgers = [Ledger.open(dsn, "s0") for _ in range(4)]
-
-    versions = await asyncio.gather(*(ledger.migrate() for ledger in ledgers))
-
-    assert len(set(versions)) == 1
-    await clean(dsn)
-
-
-async def test_a_newer_or_another_database_is_refused(dsn: str) -> None:
-    await Ledger.open(dsn, "s0").migrate()
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute("update migrations set checksum = 'x' where number = 1")
-        with pytest.raises(ChangedError):
-            await migrate(connection, "s0")
-        await connection.execute("insert into migrations values (99, 'later', 'x')")
-        with pytest.raises(NewerError, match="newer ShieldX"):
-            await migrate(connection, "s0")
-    finally:
-        await connection.close()
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,27 @@
 """One shard of a ledger as a program uses it: migrate, write through `submit`, read."""
 
 import secrets
-from typing import Self
+from typing import Final, Self
+
+import asyncpg
 
 from shieldx.ledger.batcher import Batcher, Job
 from shieldx.ledger.deliveries import Deliveries
 from shieldx.ledger.history import History
 from shieldx.ledger.leadership import Leadership
-from shieldx.ledger.postgres import APPLICATION, connect
+from shieldx.ledger.postgres import (
+    APPLICATION,
+    AWAY,
+    ShardUnavailableError,
+    connect,
+)
 from shieldx.ledger.reads import Reads
 from shieldx.ledger.schema import migrate
 from shieldx.ledger.seals import KeyRing
 from shieldx.ledger.writer import Peers, Writer
+
+# A new index on a large table takes long; a lock that it waits for does not.
+MIGRATION_SECONDS: Final = 3600
 
 
 class Ledger:
@@ -50,11 +60,19 @@ class Ledger:
     async def migrate(self) -> int:
         """Bring the database to this program's schema; return its version.
 
-        ShardUnavailableError while there is no database, SchemaError if the two do not fit.
+        ShardUnavailableError while there is no database, or somebody else holds what must be
+        changed; SchemaError if the two do not fit.
         """
-        connection = await connect(self._dsn)
+        connection = await connect(self._dsn, command_seconds=MIGRATION_SECONDS)
         try:
             return await migrate(connection, self._shard)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as held:
+            raise ShardUnavailableError(
+                "another process migrates, or a long query holds a table"
+            ) from held
+        except AWAY as lost:
+            connection.terminate()
+            raise ShardUnavailableError(f"the migration was cut off: {lost!r}") from lost
         finally:
             await connection.close()
 

@@ -18,6 +18,7 @@ import asyncpg
 import msgspec
 from msgspec.structs import replace
 
+from shieldx.ledger import schema
 from shieldx.ledger.model import (
     Account,
     Changes,
@@ -41,7 +42,7 @@ BATCH_SECONDS: Final = 5
 # Between the statements of one locked batch: a process that stops there must not stop the shard.
 LOCKED_MILLISECONDS: Final = 2000
 # Plans are made once, for tables that will grow: see the comment on each.
-APPLICATION: Final = "shieldx-ledger"
+APPLICATION: Final = f"{schema.PROGRAM}{schema.number()}"
 SETTINGS: Final = {
     "application_name": APPLICATION,
     "plan_cache_mode": "force_generic_plan",  # a plan for this batch is of no use to the next
@@ -57,6 +58,13 @@ KEY_INDEX: Final = "entries_key"
 STALE: Final = frozenset({"SX001", "SX002", "23505", "40001", "40P01"})
 # No answer, or one that came while the driver was giving up on it.
 SILENCE: Final = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# The server is ending, starting or full, or the connection to it is gone.
+AWAY: Final = (
+    *SILENCE,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
 # The server says itself that the statement was not committed.
 NOT_DONE: Final = frozenset(
     {"25006", "25P03", "53100", "53200", "53300", "57014", "57P01", "57P03"}
@@ -127,8 +135,14 @@ class Shard:
 
     @classmethod
     async def open(cls, dsn: str, name: str, application: str = APPLICATION) -> Self:
-        """Connect and prepare."""
-        return cls(await connect(dsn, application, BATCH_SECONDS), name)
+        """Connect, unless this program has become too old for the database meanwhile."""
+        connection = await connect(dsn, application, BATCH_SECONDS)
+        try:
+            await schema.must_fit(connection)
+        except (*SILENCE, asyncpg.PostgresError, schema.NewerError) as problem:
+            connection.terminate()
+            raise ShardUnavailableError(str(problem)) from problem
+        return cls(connection, name)
 
     def abandon(self) -> None:
         """Drop the connection at once: nothing on it can be trusted any more."""

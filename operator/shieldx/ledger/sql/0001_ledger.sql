@@ -1,3 +1,4 @@
+-- Oldest program: 0001
 -- One shard of a ledger. Times are microseconds since 1970, amounts integers of the asset's smallest unit.
 -- Constraints stand behind the rules of model.py: they hold whatever the code does.
 
