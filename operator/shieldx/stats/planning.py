@@ -186,10 +186,6 @@ class Race:
     def promotions(self) -> Rate:
         return _rate(np.isfinite(self.promoted) & (self.promoted < self.rolled_back))
 
-    @property
-    def decisions(self) -> Rate:
-        return _rate(np.isfinite(np.minimum(self.rolled_back, self.promoted)))
-
 
 def race(streams: Streams, buckets: Buckets, runs: int, *, min_buckets: int = 1) -> Race:
     """Feed all runs the same buckets, until each is at a verdict or the buckets are over."""

@@ -35,6 +35,30 @@ def test_what_cannot_differ_says_nothing(alone: list[tuple[float, float]]) -> No
     assert spread_between(alone).freedom == 0
 
 
+def test_a_pod_with_a_single_request_counts_like_any_other() -> None:
+    assert spread_between([(1, 1), (500, 3)]).freedom == 1
+    assert spread_between([(1, 1), (500, 3), (0, 0)]) == spread_between([(1, 1), (500, 3)])
+
+
+def test_a_window_adds_up_what_each_pod_counted_in_it_and_nothing_else() -> None:
+    champion, challenger = (
+        {"a": (1000.0, 10.0), "b": (3000.0, 50.0)},
+        {"c": (5.0, 1.0), "d": (9.0, 0.0)},
+    )
+    dispersion = Dispersion()
+
+    for _ in range(8):
+        dispersion.add(champion, challenger)
+
+    one, eight, sixty_four = dispersion.sums
+    arms = [champion.values(), challenger.values()]
+    assert one.squares == pytest.approx(8 * sum(spread_between(arm).squares for arm in arms))
+    together = [[(8 * n, 8 * bad) for n, bad in arm] for arm in arms]
+    assert eight.squares == pytest.approx(sum(spread_between(arm).squares for arm in together))
+    assert eight.expected == pytest.approx(sum(spread_between(arm).expected for arm in together))
+    assert (one.freedom, eight.freedom, sixty_four.freedom) == (16, 2, 0)
+
+
 def test_pods_that_fail_in_turns_are_noisy() -> None:
     dispersion = Dispersion()
 

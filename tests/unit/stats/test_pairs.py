@@ -13,6 +13,7 @@ from shieldx.stats.pairs import Claim
 
 EQUAL = (1000, 20, 5, 5)
 WORSE = (1000, 20, 5, 25)
+BETTER = (1000, 20, 25, 5)
 
 CLAIMS = {
     "harm": Claim(-1.0, 1.0),
@@ -68,7 +69,7 @@ def test_what_fails_in_both_answers_is_no_evidence_of_harm() -> None:
 
 def test_superiority_needs_fewer_failures() -> None:
     level = after(PairedEngine("superiority"), *[EQUAL] * 30).report()
-    ahead = after(PairedEngine("superiority"), *[(1000, 20, 25, 5)] * 30).report()
+    ahead = after(PairedEngine("superiority"), *[BETTER] * 30).report()
 
     assert level.verdict is Verdict.CONTINUE
     assert ahead.verdict is Verdict.PROMOTE
@@ -121,6 +122,21 @@ def test_replays_change_nothing_and_restarts_at_every_bucket_are_exact() -> None
     assert len(json.dumps(through.dump())) < 2048
     with pytest.raises(StateMismatchError, match="start anew"):
         PairedEngine.load(through.dump(), margin_rel=0.5)
+
+
+def test_a_verdict_and_the_mode_survive_a_restart() -> None:
+    doomed = after(PairedEngine(margin_rel=1.0), *[WORSE] * 20, *[BETTER] * 60)
+    level = after(PairedEngine("superiority", margin_rel=1.0), *[EQUAL] * 20)
+
+    again = PairedEngine.load(doomed.dump(), margin_rel=1.0).report()
+
+    assert again == doomed.report()
+    assert again.verdict is Verdict.ROLLBACK
+    assert again.log_e_harm < log(100)
+    assert again.log_e_noninferiority >= log(100)
+    still = PairedEngine.load(level.dump(), "superiority", margin_rel=1.0)
+    assert still.report().log_e_noninferiority >= log(100)
+    assert still.report().verdict is Verdict.CONTINUE
 
 
 @pytest.mark.parametrize(

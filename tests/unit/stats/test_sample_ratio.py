@@ -64,6 +64,34 @@ def test_its_state_survives_a_restart() -> None:
     assert again.dump() == ratio.dump()
 
 
+def test_a_mismatch_is_not_forgotten_by_a_restart() -> None:
+    ratio = SampleRatio()
+    for share in (180, *[200] * 60):
+        ratio.add(800, share, 0.2)
+    for _ in range(20):
+        ratio.add(800, 100, 0.2)
+    for _ in range(4000):
+        ratio.add(800, 200, 0.2)
+
+    again = SampleRatio.load(json.loads(json.dumps(ratio.dump())))
+
+    assert again.log_e < 0.0
+    assert again.mismatch
+    assert not SampleRatio.load(SampleRatio().dump()).mismatch
+
+
+def test_a_restart_asks_with_the_risk_that_it_is_given() -> None:
+    ratio = SampleRatio(risk=0.001)
+    while ratio.log_e < 3.0:
+        ratio.add(800, 160, 0.2)
+
+    lenient = SampleRatio.load(ratio.dump(), risk=0.5)
+    lenient.add(1, 0, 0.2)
+
+    assert not ratio.mismatch
+    assert lenient.mismatch
+
+
 def test_what_is_no_split_or_no_risk_is_refused() -> None:
     for split in ((-1.0, 5.0, 0.2), (5.0, nan, 0.2), (5.0, 5.0, 1.2)):
         with pytest.raises(ValueError, match="no split"):
