@@ -255,6 +255,31 @@ def simulate(
     sys.exit(run_simulation(question, output))
 
 
+@app.command()
+def explain(
+    *,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a ShadowExperiment, or of an ExperimentRun.")
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Where it is; else as the context says."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="Explain what kubectl get -o yaml wrote; - is stdin."),
+    ] = None,
+    output: Annotated[Format, typer.Option("--output", "-o", help="How to answer.")] = Format.TEXT,
+) -> None:
+    """Say why an experiment is where it is, with the numbers; exit 2 if that cannot be told."""
+    if (name is None) == (file is None):
+        raise typer.BadParameter("give the NAME of an experiment or of a run, or -f FILE")
+
+    from shieldx.cli.explain import Question, answer
+
+    sys.exit(answer(Question(name, namespace, file), output))
+
+
 @ledger.callback()
 def books() -> None:
     """Look after a ledger's books."""

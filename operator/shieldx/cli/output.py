@@ -55,6 +55,15 @@ class Page:
             table.add_row(*(Text(cell) for cell in row))
         self._parts.append(table)
 
+    def describe(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Add names, indented, with what is said of each; it wraps beside its name."""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, said in rows:
+            grid.add_row(Text(f"  {name}"), Text(said))
+        self._parts.append(grid)
+
     def write(self, console: Console) -> None:
         for part in self._parts:
             console.print(part)

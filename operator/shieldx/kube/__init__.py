@@ -8,6 +8,7 @@ from shieldx.kube.cluster import (
     Manifest,
     NamespaceTerminatingError,
     UnreachableError,
+    current_namespace,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "Manifest",
     "NamespaceTerminatingError",
     "UnreachableError",
+    "current_namespace",
 ]

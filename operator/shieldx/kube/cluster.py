@@ -49,6 +49,16 @@ class Identity:
     name: str
 
 
+def current_namespace() -> str:
+    """Return the namespace of the current kubeconfig context, as kubectl would use it."""
+    try:
+        _, current = config.list_kube_config_contexts()
+    except (config.ConfigException, OSError):
+        return "default"
+    namespace: str = (current or {}).get("context", {}).get("namespace") or "default"
+    return namespace
+
+
 class Cluster:
     """Read, apply, patch and delete objects by apiVersion, kind, namespace and name."""
 
@@ -65,7 +75,12 @@ class Cluster:
         try:
             config.load_incluster_config()
         except config.ConfigException:
-            await config.load_kube_config()
+            try:
+                await config.load_kube_config()
+            except (config.ConfigException, OSError) as lacking:
+                raise KubeError(
+                    f"there is no cluster to ask: {lacking}; say which with KUBECONFIG"
+                ) from lacking
         api = client.ApiClient()
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):

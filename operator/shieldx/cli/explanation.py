@@ -1,0 +1,266 @@
+"""Why an experiment is where it is: its status, and the engine's state in it, as numbers; pure.
+
+Exact where the state of the engine is there. Of a run that is over its record is all there is, with
+the numbers as they were shown at its end.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shieldx.judgement.engine import Engine, question
+from shieldx.resources.shadowexperiment import (
+    Guardrail,
+    PodsEndpoint,
+    ShadowExperimentSpec,
+)
+from shieldx.stats import (
+    MetricReport,
+    MetricSpec,
+    Report,
+    StateMismatchError,
+    risk_of_attempt,
+)
+
+type Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is explained: the spec that judges, and what has become of it."""
+
+    name: str
+    namespace: str
+    run: str | None
+    spec: ShadowExperimentSpec
+    attempt: int
+    status: Mapping[str, Any]
+
+
+def of_experiment(live: Mapping[str, Any]) -> Trial:
+    """Return the trial that an experiment is at, or was at last."""
+    status = live.get("status", {})
+    return Trial(
+        live["metadata"]["name"],
+        live["metadata"].get("namespace", ""),
+        status.get("runRef"),
+        ShadowExperimentSpec.parse(live["spec"]),
+        status.get("attempt", 0),
+        status,
+    )
+
+
+def of_run(record: Mapping[str, Any]) -> Trial:
+    """Return the trial that an ExperimentRun is the record of."""
+    spec, status = record["spec"], record.get("status", {})
+    return Trial(
+        spec["experiment"],
+        record["metadata"].get("namespace", ""),
+        record["metadata"]["name"],
+        ShadowExperimentSpec.parse(spec["configuration"]),
+        spec["attempt"],
+        {
+            **status,
+            "phase": status.get("outcome", "Unfinished"),
+            "since": status.get("finishedAt"),
+            "champion": spec.get("champion"),
+            "challenger": spec["challenger"],
+        },
+    )
+
+
+def explain(trial: Trial) -> Json:
+    """Return all that the present verdict rests on."""
+    status, spec = trial.status, trial.spec
+    specs, report = _judged(trial)
+    decision = spec.decision
+    risks = {
+        "rollback": risk_of_attempt(decision.rollback_risk, trial.attempt),
+        "promotion": risk_of_attempt(decision.promotion_risk, trial.attempt),
+    }
+    return _known(
+        {
+            "experiment": trial.name,
+            "namespace": trial.namespace,
+            "run": trial.run,
+            "phase": status.get("phase", "Invalid"),
+            "since": status.get("since"),
+            "decision": status.get("decision"),
+            "champion": status.get("champion"),
+            "challenger": status.get("challenger"),
+            "attempt": trial.attempt + 1,
+            "risks": risks,
+            "needed": {name: 1 / risk for name, risk in risks.items()},
+            "step": status.get("step"),
+            "verdict": str(report.verdict) if report else status.get("verdict"),
+            "buckets": report.buckets if report else None,
+            "countedUntil": report.last_end if report else None,
+            "logEvidenceOfHarm": report.log_e_rollback if report else None,
+            "blame": report.blame if report else None,
+            "source": _source(spec),
+            "metrics": list(_metrics(trial, specs, report, risks)),
+            "conditions": dict(_telling(status.get("conditions", []))),
+        }
+    )
+
+
+def _telling(conditions: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield the conditions of the evidence that say more than that all is well."""
+    quiet = {
+        ("Stalled", "False"),
+        ("EvidenceSufficient", "Unknown"),
+        ("TrafficVerified", "Unknown"),
+    }
+    for each in conditions:
+        kind, truth = each["type"], each["status"]
+        if kind in {name for name, _ in quiet} and (kind, truth) not in quiet:
+            yield kind, f"{truth}: {each['message']}"
+
+
+def _known(answer: Json) -> Json:
+    return {name: value for name, value in answer.items() if value not in (None, {}, "")}
+
+
+def _judged(trial: Trial) -> tuple[Sequence[MetricSpec], Report | None]:
+    """Return what was asked and how it stands, as far as the state of the engine tells."""
+    status, rates = trial.status, _base_rates(trial.status)
+    if rates.keys() != {guardrail.name for guardrail in trial.spec.guardrails}:
+        rates = {each.name: each.base_rate for each in trial.spec.guardrails}
+        return question(trial.spec, trial.attempt, rates)[0], None
+    specs, _ = question(trial.spec, trial.attempt, rates)
+    if "engine" not in status:
+        return specs, None
+    try:
+        engine = Engine.load(trial.spec, trial.attempt, rates, status["engine"])
+    except StateMismatchError:
+        return specs, None
+    return specs, engine.decisions.report()
+
+
+def _base_rates(status: Mapping[str, Any]) -> dict[str, float]:
+    return {each["name"]: float(each["rate"]) for each in status.get("baseRates", [])}
+
+
+def _source(spec: ShadowExperimentSpec) -> Json:
+    source = spec.source
+    if isinstance(source, PodsEndpoint):
+        return {"pods": f"http://POD:{source.port}{source.path}"}
+    return {
+        "prometheus": source.url,
+        "selector": "{"
+        + ",".join(
+            f'{label}="{value}"'
+            for label, value in {source.pod_label: "POD", **source.match_labels}.items()
+        )
+        + "}",
+    }
+
+
+def _metrics(
+    trial: Trial, specs: Sequence[MetricSpec], report: Report | None, risks: Mapping[str, float]
+) -> Iterator[Json]:
+    shown = {each["name"]: each for each in trial.status.get("metrics", [])}
+    guardrails = {each.name: each for each in trial.spec.guardrails}
+    weight = sum(spec.weight for spec in specs)
+    for spec in specs:
+        name = spec.name
+        if report is None and name not in shown:
+            continue
+        rates = {
+            "frozen": spec.base_rate,
+            "harmAbove": spec.tolerated.at(spec.base_rate),
+            **(
+                {}
+                if spec.harm_only
+                else {"margin": spec.margin_at(spec.base_rate).at(spec.base_rate)}
+            ),
+        }
+        yield _known(
+            {
+                "name": name,
+                "query": _query(guardrails.get(name)),
+                "championRates": rates,
+                **(
+                    _of_record(shown[name])
+                    if report is None
+                    else _exact(spec, report.metrics[name], risks, spec.weight / weight)
+                ),
+                "missing": shown.get(name, {}).get("missing", {}).get("message"),
+            }
+        )
+
+
+def _query(guardrail: Guardrail | None) -> Json:
+    if guardrail is None:
+        return {"all": "pods, bucket by bucket", "bad": "those with a restart"}
+    return {
+        "all": guardrail.counter,
+        "bad": f"{guardrail.counter}{{{guardrail.bad}}}",
+    }
+
+
+def _exact(
+    spec: MetricSpec, metric: MetricReport, risks: Mapping[str, float], weight: float
+) -> Json:
+    answer: Json = {
+        "counted": {
+            "champion": _arm(metric.champion_total, metric.champion_bad),
+            "challenger": _arm(metric.challenger_total, metric.challenger_bad),
+        },
+        "harm": _evidence(metric.log_e_harm, risks["rollback"] * weight),
+        "ratio": {
+            "estimate": math.sqrt(metric.interval[0] * metric.interval[1]),
+            "low": metric.interval[0],
+            "high": metric.interval[1],
+        },
+        "probabilityBetter": metric.probability_better,
+    }
+    if not spec.harm_only:
+        answer |= {
+            "safety": _evidence(metric.log_e_noninferiority, risks["promotion"]),
+            "probabilityWorse": metric.probability_worse_than_margin,
+            "probabilityWorseLately": metric.probability_worse_than_margin_recent,
+        }
+    return answer
+
+
+def _arm(total: float, bad: float) -> Json:
+    return {"total": round(total), "bad": round(bad)}
+
+
+def _evidence(log_e: float, risk: float) -> Json:
+    """Return a log e-value, what it is held against, and how far it is on its way there."""
+    needed = math.log(1 / risk)
+    return {"log": log_e, "neededLog": needed, "done": min(max(log_e / needed, 0.0), 1.0)}
+
+
+def _of_record(shown: Mapping[str, Any]) -> Json:
+    """Return what a record says, rounded as it was shown."""
+    arms = {
+        arm: {"total": shown[arm]["requests"], "bad": shown[arm]["bad"]}
+        for arm in ("champion", "challenger")
+        if arm in shown
+    }
+    ratio = shown.get("ratio", {})
+    return {
+        "counted": arms,
+        "harm": _shown_evidence(shown, "evidenceOfHarm", "towardRollback"),
+        "safety": _shown_evidence(shown, "evidenceOfSafety", "towardPromotion"),
+        "ratio": {name: float(value) for name, value in ratio.items()},
+        **{
+            name: float(shown[name])
+            for name in ("probabilityWorse", "probabilityBetter")
+            if name in shown
+        },
+    }
+
+
+def _shown_evidence(shown: Mapping[str, Any], value: str, done: str) -> Json:
+    if value not in shown:
+        return {}
+    evidence = float(shown[value])
+    answer: Json = {"log": math.log(evidence)} if evidence > 0 else {}
+    if done in shown:
+        answer["done"] = float(str(shown[done]).removesuffix("%")) / 100
+    return answer

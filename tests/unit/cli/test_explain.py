@@ -1,0 +1,138 @@
+"""`shieldx explain`, of experiments as the operator leaves them."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from shieldx.__main__ import app
+from shieldx.resources.shadowexperiment import API_VERSION
+from tests.support.experiments import NAME, World
+
+
+def explained(live: dict[str, Any], *arguments: str, **environment: str) -> Any:
+    text = yaml.safe_dump({"apiVersion": API_VERSION, **live})
+    asked = ["explain", "-f", "-", *arguments]
+    return CliRunner().invoke(app, asked, input=text, env={"COLUMNS": "100", **environment})
+
+
+async def ended(image: str) -> World:
+    world = World()
+    await world.until("Idle")
+    world.release(image)
+    await world.until("Promoted", "RolledBack")
+    return world
+
+
+async def test_a_roll_back_is_explained_with_its_numbers_and_counters() -> None:
+    world = await ended("bad")
+
+    said = " ".join(explained(world.experiment).stdout.split())
+    answer = json.loads(explained(world.experiment, "-o", "json").stdout)
+
+    assert said.startswith(f"{NAME}: RolledBack since")
+    assert world.status["decision"] in said
+    assert "Verdict: rollback, on errors, which has the most evidence of harm" in said
+    assert 'http_requests_total{code=~"5.."}' in said
+    assert "http://POD:8080/metrics" in said
+    assert answer["blame"] == "errors"
+    assert answer["logEvidenceOfHarm"] >= math.log(answer["needed"]["rollback"])
+    errors, restarts = answer["metrics"]
+    shown = world.status["metrics"][0]
+    assert errors["counted"]["challenger"] == {
+        "total": shown["challenger"]["requests"],
+        "bad": shown["challenger"]["bad"],
+    }
+    assert f"{math.exp(errors['harm']['log']):.3g}" == shown["evidenceOfHarm"] or (
+        errors["harm"]["log"] > 20  # larger than what is shown
+    )
+    assert errors["championRates"]["frozen"] == float(world.status["baseRates"][0]["rate"])
+    assert "safety" not in restarts
+
+
+async def test_a_promotion_is_explained_by_its_record_after_the_experiment_is_gone() -> None:
+    world = await ended("v2")
+    (record,) = world.runs
+
+    said = " ".join(explained({**record, "kind": "ExperimentRun"}).stdout.split())
+    answer = json.loads(explained({**record, "kind": "ExperimentRun"}, "-o", "json").stdout)
+
+    assert said.startswith(f"{NAME} in shop: Promoted since")
+    assert record["status"]["decision"] in said
+    assert answer["run"] == record["metadata"]["name"]
+    assert answer["metrics"][0]["safety"]["done"] == 1.0
+    assert "logEvidenceOfHarm" not in answer
+
+
+async def test_an_experiment_in_the_middle_says_what_is_missing() -> None:
+    world = World()
+    await world.until("Idle")
+    world.release("v2")
+    await world.until("Stepping")
+    while not any("missing" in each for each in world.status.get("metrics", [])):
+        await world.step()
+
+    result = explained(world.experiment)
+
+    assert result.exit_code == 0
+    assert "Verdict: continue." in result.stdout
+    assert world.status["metrics"][0]["missing"]["message"] in " ".join(result.stdout.split())
+
+
+async def test_an_experiment_without_a_trial_says_so() -> None:
+    world = World()
+    await world.until("Idle")
+
+    assert "there is no evidence to explain" in explained(world.experiment).stdout
+
+
+async def test_a_state_of_another_version_leaves_what_was_shown() -> None:
+    world = await ended("v2")
+    world.status["engine"] = '{"engine": {"version": 0}, "dispersions": {}}'
+
+    result = explained(world.experiment)
+
+    assert result.exit_code == 0
+    assert "Verdict: promote." in result.stdout
+    assert "100%" in result.stdout
+
+
+@pytest.mark.parametrize("width", [40, 60])
+async def test_a_narrow_terminal_gets_no_longer_lines(width: int) -> None:
+    world = await ended("bad")
+
+    lines = explained(world.experiment, COLUMNS=str(width), NO_COLOR="1").stdout.splitlines()
+
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(
+    ("live", "said"),
+    [
+        ({"kind": "Deployment"}, "neither a ShadowExperiment nor an ExperimentRun"),
+        (
+            {"kind": "ShadowExperiment", "metadata": {"name": "x"}, "spec": {}},
+            "'strategy' is missing",
+        ),
+    ],
+)
+def test_what_is_no_experiment_is_said(live: dict[str, Any], said: str) -> None:
+    result = explained(live)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_without_a_cluster_it_says_which_one_to_name() -> None:
+    asked = ["explain", "shop", "-n", "shop"]
+    result = CliRunner().invoke(app, asked, env={"KUBECONFIG": "/nonexistent/config"})
+
+    assert result.exit_code == 2
+    assert "say which with KUBECONFIG" in result.stderr
+
+
+def test_a_name_or_a_file_must_be_given() -> None:
+    assert CliRunner().invoke(app, ["explain"]).exit_code == 2
