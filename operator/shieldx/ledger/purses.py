@@ -4,7 +4,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from math import inf
 
-from shieldx.ledger.told import Account, Lot, Original, Parts, untold
+from shieldx.ledger.told import Account, Lot, Original, Parts, Told
 
 type _Place = tuple[int, float, int, Lot]
 
@@ -13,13 +13,8 @@ type _Place = tuple[int, float, int, Lot]
 class Purses:
     """All lots by id, and of each account the open ones in burning order."""
 
-    lots: dict[str, Lot] = field(default_factory=dict)
+    lots: Told[Lot] = field(default_factory=lambda: Told("grant"))
     _open: dict[str, list[_Place]] = field(default_factory=dict)
-
-    def lot(self, name: str) -> Lot:
-        if (lot := self.lots.get(name)) is None:
-            raise untold("grant", name)
-        return lot
 
     def add(self, lot: Lot) -> None:
         self.lots[lot.id] = lot
@@ -67,7 +62,7 @@ class Purses:
             back = min(end, last) - max(start, first)
             if back <= 0:
                 continue
-            lot = self.lot(grant)
+            lot = self.lots[grant]
             ended = lot.expires_at is not None and lot.expires_at <= at
             if lot.state == "voided":
                 lapsed["voided"] += back

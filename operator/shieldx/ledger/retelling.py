@@ -11,6 +11,7 @@ from typing import Final
 from shieldx.ledger.cells import text
 from shieldx.ledger.purses import Purses
 from shieldx.ledger.statements import (
+    NOTHING,
     REVENUE,
     Activate,
     Alert,
@@ -20,6 +21,7 @@ from shieldx.ledger.statements import (
     Commit,
     Expire,
     ExpireGrant,
+    Figures,
     Grant,
     Note,
     Open,
@@ -32,12 +34,12 @@ from shieldx.ledger.statements import (
 )
 from shieldx.ledger.statements import Hold as Reserve
 from shieldx.ledger.told import (
-    PLAIN,
     Account,
     Hold,
     Lot,
     Original,
-    Parts,
+    Told,
+    plain,
     posted,
     rest_of,
     untold,
@@ -57,14 +59,13 @@ class Books:
     """
 
     shard: str
-    accounts: dict[str, Account] = field(default_factory=dict)
-    holds: dict[str, Hold] = field(default_factory=dict)
+    accounts: Told[Account] = field(default_factory=lambda: Told("account"))
+    holds: Told[Hold] = field(default_factory=lambda: Told("hold"))
     reversed: dict[int, int] = field(default_factory=dict)
     transfers: int = 0
     made: list[bytes] = field(default_factory=list)
     left: list[tuple[str, int, int, int]] = field(default_factory=list)
     _purses: Purses = field(default_factory=Purses)
-    _plain: dict[str, bytes] = field(default_factory=dict)
     _touched: list[Account] = field(default_factory=list)
     _position: int = 0
     _at: int = 0
@@ -78,9 +79,14 @@ class Books:
         """Do again what an entry did; `originals` are transfers by id, told before."""
         self._position, self._at = position, at
         if type(said) is Transfer:
-            paid, got = self.account(said.debit), self.account(said.credit)
-            burnt = self._purses.burn(paid, said.amount) if paid.lots else []
-            self._move(paid, got, said.amount, self._rest(said, burnt))
+            paid, amount = self.accounts[said.debit], said.amount
+            burnt = self._purses.burn(paid, amount) if paid.lots else ()
+            if burnt or said.reference is not None or len(said.metadata) > len(NOTHING):
+                metadata = bytes(said.metadata)
+                rest = rest_of(said.kind, metadata, reference=said.reference, burnt=burnt)
+            else:
+                rest = plain(said.kind)
+            self._move(paid, self.accounts[said.credit], amount, rest)
         else:
             self._do(said, originals)
         if self._touched:
@@ -89,41 +95,29 @@ class Books:
     def give_up(self, position: int, at: int, said: Activate) -> None:
         """Void a grant whose credits the account could not take when its time came."""
         self._position, self._at = position, at
-        self._close_lot(self._purses.lot(said.grant), "voided")
+        self._close_lot(self.lots[said.grant], "voided")
         self._leave()
 
     def contradiction(self, answer: Answer, transfers: int) -> str | None:
         """Say in what an answer is not what was done, after `transfers` had been made before."""
         for name, said in answer.balances.items():
-            account = self.account(name)
+            account = self.accounts[name]
+            balance, held = account.balance, account.held
             if (
-                said.balance != account.balance
-                or said.held != account.held
+                said.balance != balance
+                or said.held != held
+                or said.available != balance - held
                 or said.version != account.version
-                or said.available != account.balance - account.held
             ):
-                must = (account.balance, account.held, account.version)
-                return (
-                    f"balances of {name} is {(said.balance, said.held, said.version)!r}, "
-                    f"must be {must!r}"
-                )
+                must = Figures(balance, held, balance - held, account.version)
+                return f"balances of {name} is {said}, must be {must}"
         if answer.seq not in {None, transfers + 1} and self.transfers > transfers:
             return f"seq is {answer.seq}, must be {transfers + 1}"
         return None
 
     @property
-    def lots(self) -> dict[str, Lot]:
+    def lots(self) -> Told[Lot]:
         return self._purses.lots
-
-    def account(self, name: str) -> Account:
-        if (account := self.accounts.get(name)) is None:
-            raise untold("account", name)
-        return account
-
-    def _hold(self, name: str) -> Hold:
-        if (hold := self.holds.get(name)) is None:
-            raise untold("hold", name)
-        return hold
 
     def _do(self, said: Said, originals: Mapping[str, Original]) -> None:  # noqa: C901, PLR0912 - one case a kind.
         match said:
@@ -132,30 +126,30 @@ class Books:
             case Reserve():
                 self._reserve(said)
             case Void():
-                self._finish(self._hold(said.hold), "voided")
+                self._finish(self.holds[said.hold], "voided")
             case Expire():
-                self._finish(self._hold(said.hold), "expired")
+                self._finish(self.holds[said.hold], "expired")
             case Reverse():
                 self._reverse(said, originals.get(said.transfer))
             case Open():
                 self._open(said)
             case Change():
-                account = self._touch(self.account(said.id))
+                account = self._touch(self.accounts[said.id])
                 account.state = said.state or account.state
                 if said.metadata is not None:
                     account.metadata = bytes(said.metadata)
             case SetAlert():
-                self._touch(self.account(said.account)).alert = said.available_below
+                self._touch(self.accounts[said.account]).alert = said.available_below
             case Grant():
                 self._grant(said)
             case Activate():
-                lot = self._purses.lot(said.grant)
+                lot = self.lots[said.grant]
                 self._purses.change(lot, state="active")
                 self._pay_out(lot)
             case ExpireGrant():
-                self._close_lot(self._purses.lot(said.grant), "expired")
+                self._close_lot(self.lots[said.grant], "expired")
             case VoidGrant():
-                self._close_lot(self._purses.lot(said.grant), "voided")
+                self._close_lot(self.lots[said.grant], "voided")
             case Transfer() | Note() | Alert() | Batch():
                 pass  # Told already, or nothing to tell.
 
@@ -183,15 +177,6 @@ class Books:
         self.transfers += 1
         self.made.append(posted(self.transfers, self._position, self._at, amount, paid, got, rest))
 
-    def _rest(self, said: Transfer, burnt: Parts) -> bytes:
-        """Return the cells of a row that do not tell figures, from `kind` on."""
-        if not burnt and said.reference is None and said.metadata == b"{}":
-            rest = self._plain.get(said.kind)
-            if rest is None:
-                rest = self._plain[said.kind] = text(said.kind) + PLAIN
-            return rest
-        return rest_of(said.kind, bytes(said.metadata), burnt=burnt, reference=said.reference)
-
     def _reverse(self, said: Reverse, original: Original | None) -> None:
         if original is None or original.seq > self.transfers:
             raise untold("transfer", said.transfer)
@@ -199,7 +184,7 @@ class Books:
         already = self.reversed.get(seq, 0)
         amount = original.amount - already if said.amount is None else said.amount
         self.reversed[seq] = already + amount
-        payer, payee = self.account(original.credit), self.account(original.debit)
+        payer, payee = self.accounts[original.credit], self.accounts[original.debit]
         burnt = self._purses.burn(payer, amount)
         restored, lapsed = self._purses.restore(original, already, amount, self._at)
         rest = rest_of("reversal", b"{}", reverses=seq, burnt=burnt, restored=restored)
@@ -207,7 +192,7 @@ class Books:
         self._sweep(payee, lapsed)
 
     def _reserve(self, said: Reserve) -> None:
-        account, amount = self._touch(self.account(said.account)), said.amount
+        account, amount = self._touch(self.accounts[said.account]), said.amount
         account.held += amount
         claims = self._purses.take(account, amount) if account.lots else []
         for lot, taken in claims:
@@ -227,7 +212,7 @@ class Books:
         )
 
     def _commit(self, said: Commit) -> None:
-        hold = self._hold(said.hold)
+        hold = self.holds[said.hold]
         account = hold.account
         amount = hold.remaining if said.amount is None else said.amount
         left = 0 if said.final else hold.remaining - amount
@@ -244,8 +229,12 @@ class Books:
                 claims.append((lot, claimed - taken))
         lapsed = {} if left else self._purses.release(claims)
         account.held -= hold.remaining - left
-        rest = rest_of("commit", hold.metadata, burnt=burnt)
-        self._move(account, self.account(hold.to), amount, rest)
+        rest = (
+            rest_of("commit", hold.metadata, burnt=burnt)
+            if burnt or len(hold.metadata) > len(NOTHING)
+            else plain("commit")
+        )
+        self._move(account, self.accounts[hold.to], amount, rest)
         hold.remaining = left
         hold.committed += amount
         hold.state = "held" if left else "committed"
@@ -262,7 +251,7 @@ class Books:
 
     def _grant(self, said: Grant) -> None:
         name = f"grant_{self.shard}_{self._position}"
-        account = self.account(said.account)
+        account = self.accounts[said.account]
         starts = self._at if said.effective_at is None else said.effective_at
         lot = Lot(
             name,
@@ -284,7 +273,7 @@ class Books:
 
     def _pay_out(self, lot: Lot) -> None:
         rest = rest_of("grant", lot.metadata)
-        self._move(self.account(ISSUANCE), lot.account, lot.amount, rest)
+        self._move(self.accounts[ISSUANCE], lot.account, lot.amount, rest)
 
     def _close_lot(self, lot: Lot, state: str) -> None:
         """Take what is left of a lot and not held."""
@@ -300,4 +289,4 @@ class Books:
             ("voided", ISSUANCE, "void_grant"),
         ):
             if amount := lapsed.get(state):
-                self._move(account, self.account(sink), amount, rest_of(kind, b"{}"))
+                self._move(account, self.accounts[sink], amount, plain(kind))

@@ -43,6 +43,7 @@ OVERLOOKED: Final = """
             select account, case state when 'pending' then effective_at else expires_at end
             from grants where state in ('pending', 'active')
         ) as moment
+        where moment.at is not null
         group by moment.account
     ) as due on due.account = a.id
     where a.next_due is null or a.next_due > due.first

@@ -2,7 +2,8 @@
 
 import struct
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple, NoReturn
 
 import msgspec
 
@@ -76,13 +77,24 @@ _SIX: Final = struct.Struct(">iqiqiqiqiqiq")
 _SEVEN: Final = struct.Struct(">iqiqiqiqiqiqiq")
 _TEN: Final = struct.Struct(">h" + "iq" * 10)
 # What follows the kind of a transfer that has nothing special.
-PLAIN: Final = NULL + NULL + EMPTY + NULL + NULL
+_PLAIN: Final = NULL + NULL + EMPTY + NULL + NULL
 _YES: Final = b"\x00\x00\x00\x01\x01"
 _NO: Final = b"\x00\x00\x00\x01\x00"
 
 
 class UntoldError(Exception):
     """The chain speaks of something that it never made."""
+
+
+class Told[T](dict[str, T]):
+    """What entries made, by id; whoever asks for anything else learns that."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise untold(self._kind, name)
 
 
 def untold(kind: str, name: str) -> UntoldError:
@@ -231,6 +243,12 @@ def posted(  # noqa: PLR0917 - one positional call a transfer, on the hot path.
         got.cell,
         rest,
     ))  # fmt: skip
+
+
+@lru_cache(64)
+def plain(kind: str) -> bytes:
+    """Return what `rest_of` does for a transfer that has nothing but its kind."""
+    return text(kind) + _PLAIN
 
 
 def rest_of(
