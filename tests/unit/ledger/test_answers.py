@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from shieldx.ledger.model import MICROSECONDS, Code, Request
@@ -431,6 +432,31 @@ class TestReplayed:
         (entry,) = book.history[-2].entries
         assert entry.code is Code.INSUFFICIENT_CREDITS
         assert entry.receipt is not None
+
+    def test_a_batch_with_another_step_is_another_batch(self, book: Book) -> None:
+        one, two = ([Transfer(debit="a", credit="b", amount=n)] * 2 for n in (1, 2))
+        book.together(one, "batch")
+
+        answers = book.together(two, "batch")
+
+        assert [answer.code for answer in answers] == [Code.IDEMPOTENCY_KEY_REUSED] * 2
+        assert answers[0].body["field"] == "operations"
+        assert book.figures("b")[0] == 2
+
+    def test_a_batch_is_an_entry_with_the_answers_of_its_steps(self, book: Book) -> None:
+        steps = [Transfer(debit="a", credit="b", amount=n) for n in (1, 2)]
+        answers = book.together(steps, "batch")
+
+        *each, whole = book.history[-1].entries
+
+        assert [(entry.caller, entry.key) for entry in each] == [("me", None)] * 2
+        assert (whole.caller, whole.key, whole.code) == ("me", "batch", "created")
+        asked = msgspec.json.decode(whole.operation)
+        assert asked["type"] == "batch"
+        assert [step["amount"] for step in asked["operations"]] == [1, 2]
+        assert msgspec.json.decode(whole.answer) == {
+            "results": [{"code": "created", "body": answer.body} for answer in answers]
+        }
 
     def test_a_batch_without_a_key_is_done_each_time(self, book: Book) -> None:
         steps = [Transfer(debit="a", credit="b", amount=1)] * 2

@@ -30,7 +30,10 @@ def test_the_spread_is_the_sum_of_squares_over_its_binomial_expectation() -> Non
     assert spread.freedom == 1
 
 
-@pytest.mark.parametrize("alone", [[], [(500, 3)], [(500, 0), (500, 0)], [(0, 0), (500, 3)]])
+@pytest.mark.parametrize(
+    "alone",
+    [[], [(500, 3)], [(500, 0), (500, 0)], [(500, 500), (400, 400)], [(0, 0), (500, 3)]],
+)
 def test_what_cannot_differ_says_nothing(alone: list[tuple[float, float]]) -> None:
     assert spread_between(alone).freedom == 0
 

@@ -92,9 +92,32 @@ def test_a_restart_asks_with_the_risk_that_it_is_given() -> None:
     assert lenient.mismatch
 
 
+def test_a_mismatch_is_evidence_of_one_over_the_risk() -> None:
+    watched = SampleRatio()
+    watched.add(800, 150, 0.2)
+    risk = float(np.exp(-watched.log_e))
+
+    for factor, mismatch in ((1.01, True), (0.99, False)):
+        ratio = SampleRatio(risk=risk * factor)
+        ratio.add(800, 150, 0.2)
+        assert ratio.mismatch is mismatch
+    assert SampleRatio().mismatch is False
+
+
+def test_all_or_nothing_is_a_split_as_well() -> None:
+    for n_champion, n_challenger, share in ((500, 0, 0.0), (0, 500, 1.0)):
+        asked, swapped = SampleRatio(), SampleRatio()
+        asked.add(n_champion, n_challenger, share)
+        swapped.add(n_challenger, n_champion, share)
+
+        assert not asked.mismatch
+        assert swapped.mismatch
+
+
 def test_what_is_no_split_or_no_risk_is_refused() -> None:
     for split in ((-1.0, 5.0, 0.2), (5.0, nan, 0.2), (5.0, 5.0, 1.2)):
         with pytest.raises(ValueError, match="no split"):
             SampleRatio().add(*split)
-    with pytest.raises(ValueError, match="risk"):
-        SampleRatio(risk=1.0)
+    for risk in (0.0, 1.0):
+        with pytest.raises(ValueError, match="risk"):
+            SampleRatio(risk=risk)
