@@ -1,6 +1,7 @@
 """What a process remembers of its shard: kept while it holds, never believed when it may not."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -8,7 +9,11 @@ import pytest
 from shieldx.ledger.batcher import Job, perform
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.operations import ISSUANCE, OpenAccount, Transfer
-from shieldx.ledger.records import Answer, Code
+from shieldx.ledger.postgres import Shard
+from shieldx.ledger.records import Answer, Code, State
+from shieldx.ledger.verify import verify
+from tests.postgres.test_engine import drawn
+from tests.support.book import Book
 
 pytestmark = pytest.mark.postgres
 
@@ -60,3 +65,66 @@ async def test_a_dry_run_sees_what_another_process_did(pair: tuple[Ledger, Ledge
     await perform(one.batcher, "me", "refill", REFILL)
 
     assert (await rehearsed(other)).code is Code.CREATED
+
+
+async def test_who_was_overtaken_knows_what_the_database_says(dsn: str) -> None:
+    """After every catching up, whatever is still remembered is as it would be read now."""
+    seed = random.randrange(2**32)
+    rng, book = random.Random(seed), Book()
+    one, other = Ledger.open(dsn, "s0"), Ledger.open(dsn, "s0")
+    await one.migrate()
+    for ledger in (one, other):
+        await ledger.start()
+    names = ("a", "b", "c", "bystander")
+    book.open(*names)
+    for name in names:
+        await perform(one.batcher, "me", f"open-{name}", OpenAccount(id=name))
+    kept = 0
+
+    for step in range(60):
+        for _ in range(rng.randint(1, 4)):
+            operation, key = drawn(rng, book), f"key-{rng.randrange(100)}"
+            book.ask(operation, key)
+            await perform(other.batcher, "me", key, operation)
+        remembered = one.batcher._state
+        operation, key = drawn(rng, book), f"new-{step}"  # A known key would ask for nothing.
+        expected, answer = (
+            book.ask(operation, key),
+            await perform(one.batcher, "me", key, operation),
+        )
+        assert answer.code == expected.code, (seed, step)
+        state = one.batcher._state
+        kept += state is remembered and "bystander" in state.accounts
+        assert differing(state, await read_again(dsn, state)) == [], (seed, step)
+
+    assert kept == 60, seed  # All that time nobody had to begin anew.
+    for ledger in (one, other):
+        await ledger.close()
+    assert (await verify(dsn)).problem is None
+
+
+async def read_again(dsn: str, state: State) -> State:
+    """Return what the database says of everything that `state` knows."""
+    shard, fresh = await Shard.open(dsn, "s0"), State("s0")
+    await shard.load(
+        fresh,
+        accounts=state.accounts.keys(),
+        grants=state.lots.keys(),
+        holds=state.holds.keys(),
+        transfers=state.posted.keys(),
+        references=state.references.keys(),
+        keys=state.keys.keys(),
+        due=(),
+        now=0,
+    )
+    await shard.close()
+    return fresh
+
+
+def differing(state: State, fresh: State) -> list[tuple[str, object]]:
+    """Return what of `state` is not so in `fresh`."""
+    wrong: list[tuple[str, object]] = [] if state.head == fresh.head else [("head", state.head)]
+    for table in ("accounts", "lots", "purses", "holds", "posted", "keys", "references"):
+        known, true = getattr(state, table), getattr(fresh, table)
+        wrong += [(table, name) for name in known if known[name] != true.get(name, [])]
+    return wrong

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from shieldx.ledger.catching_up import catch_up
 from shieldx.ledger.model import (
     MICROSECONDS,
     Answer,
@@ -52,6 +53,8 @@ QUEUE_OPERATIONS: Final = 20_000
 REMEMBERED_ROWS: Final = 400_000
 REFUSALS_BEFORE_LOCK: Final = 3
 ATTEMPTS: Final = 12
+# Who was overtaken by more begins anew.
+CATCH_UP_ENTRIES: Final = 5000
 # After a key that memory did not know, so many batches ask the database for theirs first.
 WARY_BATCHES: Final = 20
 RECONNECT_SECONDS: Final = 0.5
@@ -260,9 +263,18 @@ class Batcher:
             except StaleError as refused:
                 logger.debug("Deciding again: %s", refused)
                 if not isinstance(refused, KnownKeyError):
-                    self._forget()
+                    await self._catch_up(shard)
                 self._wary = WARY_BATCHES
         raise ShardUnavailableError(f"{ATTEMPTS} attempts were overtaken")
+
+    async def _catch_up(self, shard: Shard) -> None:
+        """Forget what others have changed; all of it, where that cannot be told."""
+        since = self._state.head.position
+        entries, head = await shard.entries_after(since, CATCH_UP_ENTRIES)
+        if entries and len(entries) == head.position - since:
+            catch_up(self._state, entries, head)
+        else:
+            self._forget()
 
     async def _attempt_locked(self, shard: Shard, jobs: list[Job]) -> list[list[Answer]]:
         """Decide and store while nobody else can: this cannot be overtaken."""

@@ -11,7 +11,7 @@ they mean stands in `model`, what the statements do in `sql/`.
 """
 
 import base64
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, Final, Self
 
 import asyncpg
@@ -19,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from shieldx.ledger import schema
+from shieldx.ledger.catching_up import Passed
 from shieldx.ledger.model import (
     Account,
     Changes,
@@ -75,6 +76,13 @@ LOCK: Final = (
     "from (select position from head where id = 0 for update) as locked"
 )
 LOAD: Final = "select load($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+ENTRIES_AFTER: Final = """
+select h.position, h.seq, h.hash, h.at, e.caller, e.key, e.operation, e.code, e.answer, e.receipt
+from head as h
+left join entries as e on e.position > $1
+order by e.position
+limit $2
+"""
 STORE: Final = f"select store({', '.join(f'${n}' for n in range(1, 13))})"
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -208,6 +216,13 @@ class Shard:
         learn(state, said)
         return int(said["now"])
 
+    async def entries_after(self, position: int, most: int) -> tuple[list[Passed], Head]:
+        """Return at most so many entries after a position, and the head."""
+        rows = await self._heard(self._connection.fetch(ENTRIES_AFTER, position, most))
+        first = rows[0]
+        head = Head(first["position"], first["seq"], first["hash"], first["at"])
+        return [Passed(*row[4:]) for row in rows if row["caller"] is not None], head
+
     async def store(self, state: State, changes: Changes) -> None:
         """Make a batch durable, or raise; only after OutcomeUnknownError it may be both."""
         arguments = _arguments(state, changes)
@@ -216,8 +231,11 @@ class Shard:
         await self._write(STORE, *arguments)
 
     async def _read(self, statement: str, *arguments: object) -> Any:
+        return await self._heard(self._connection.fetchval(statement, *arguments))
+
+    async def _heard(self, question: Awaitable[Any]) -> Any:
         try:
-            return await self._connection.fetchval(statement, *arguments)
+            return await question
         except SILENCE as silence:
             raise ShardUnavailableError(repr(silence)) from silence
         except asyncpg.PostgresError as refused:
