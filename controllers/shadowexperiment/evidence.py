@@ -14,15 +14,31 @@ from controllers.shadowexperiment.phases import MEASURED, Phase
 from controllers.shadowexperiment.progress import Progress
 from controllers.shadowexperiment.verdicts import Judgment, blind_since, judge, rounded
 from shieldx.judgement.engine import Engine
-from shieldx.resources.shadowexperiment import Guardrail, ShadowExperimentSpec
-from shieldx.signals.baseline import Baseline
+from shieldx.resources.shadowexperiment import (
+    BadShare,
+    Guardrail,
+    ShadowExperimentSpec,
+    Slowness,
+)
+from shieldx.signals.baseline import FEWEST_REQUESTS, Baseline
 from shieldx.signals.buckets import Bucket, Recorder
-from shieldx.signals.readings import Counter, MetricSource, Pod, PodReadings, Scrape
+from shieldx.signals.readings import (
+    Counter,
+    Histogram,
+    MetricSource,
+    Pod,
+    PodReadings,
+    Question,
+    Scrape,
+)
 from shieldx.signals.selector import InvalidSelectorError, Selector
+from shieldx.stats import telling_of
 
 # In these nobody asks for the challenger's numbers, and the champion's are its past.
 CHAMPION_ALONE: Final = frozenset({Phase.IDLE, Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PREPARING})
 PENDING_KEPT: Final = 100
+# So many boundaries of a histogram are judged at most: each costs a little state and time.
+MOST_BOUNDARIES: Final = 8
 # A source that lags behind is asked again after this pause.
 ASK_AGAIN_SECONDS: Final = 1.0
 
@@ -34,12 +50,12 @@ class Evidence:
         self._source = source
         self._question = spec.source, spec.guardrails, spec.decision.bucket
         self.problem: str | None = None
-        self._counters: list[Counter] = []
+        self._asked: list[Question] = []
         try:
-            self._counters = [_counter(each) for each in spec.guardrails]
+            self._asked = [_asked(each) for each in spec.guardrails]
         except InvalidSelectorError as malformed:
             self.problem = f"spec.metrics.guardrails[].bad: {malformed}"
-        names = [each.name for each in self._counters]
+        names = [each.name for each in self._asked]
         self._recorder = Recorder(names, spec.decision.bucket.total_seconds())
         self._baseline = Baseline(names)
         self._pending: list[Bucket] = []
@@ -70,9 +86,9 @@ class Evidence:
         if self._arms is None or due > at:
             return
         champion, challenger = self._arms
-        asked = [] if phase in CHAMPION_ALONE else challenger
+        tried = [] if phase in CHAMPION_ALONE else challenger
         boundary = self._recorder.boundary(at)
-        scrape = await self._source.scrape(self._counters, champion, asked, at=boundary)
+        scrape = await self._source.scrape(self._asked, champion, tried, at=boundary)
         self._not_before = at + ASK_AGAIN_SECONDS
         if not (scrape.early and self._recorder.may_wait_until(self._not_before)):
             self._not_before, self._scraped = at, (at, scrape)
@@ -105,6 +121,12 @@ class Evidence:
         if progress.phase not in MEASURED:
             self._forget_run()
             return Judgment()
+        if progress.engine is None:
+            # What was not known of the champion before is learnt from what counts for nobody.
+            for bucket in self._pending:
+                self._baseline.add(bucket)
+            self._forget_run()
+            return self._beginning(spec, progress)
         stored = self._engines.get(progress.engine)
         judgment, engine = judge(
             spec, progress, self._pending, operator_started=started, engine=deepcopy(stored)
@@ -127,18 +149,38 @@ class Evidence:
         self._engines.clear()
 
     def _beginning(self, spec: ShadowExperimentSpec, progress: Progress) -> Judgment:
-        """Freeze the champion's rates and their scatter, before the challenger has traffic."""
-        rates = {each.name: self._base_rate(each) for each in spec.guardrails}
-        scatter = {each.name: self._baseline.dispersion(each.name) for each in spec.guardrails}
+        """Freeze the champion's rates and their scatter, before anything counts."""
+        rates: dict[str, float] = {}
+        for guardrail in spec.guardrails:
+            known = self._rates(guardrail)
+            if not known:
+                return Judgment(
+                    message=f"{guardrail.name} of the champion is not known yet: it takes "
+                    f"{FEWEST_REQUESTS} requests to find its quantile"
+                )
+            rates |= known
+        scatter = {name: self._baseline.dispersion(name) for name in rates}
         engine = Engine.begin(spec, progress.attempt, rates, scatter)
         return Judgment(beginning=engine.dump(), base_rates=tuple(rates.items()))
 
-    def _base_rate(self, guardrail: Guardrail) -> float:
-        return rounded(self._baseline.base_rate(guardrail.name, guardrail.base_rate))
+    def _rates(self, guardrail: Guardrail) -> dict[str, float]:
+        """Return the champion's rates by metric; nothing where they cannot be assumed."""
+        match guardrail.measure:
+            case BadShare():
+                rate = self._baseline.base_rate(guardrail.name, guardrail.base_rate)
+                return {guardrail.name: rounded(rate)}
+            case Slowness(quantile=quantile):
+                slower = self._baseline.slower(guardrail.name)
+                telling = telling_of(slower, quantile, MOST_BOUNDARIES) if slower else {}
+                return {name: rounded(share) for name, share in telling.items()}
 
 
-def _counter(guardrail: Guardrail) -> Counter:
-    return Counter(guardrail.name, guardrail.counter, Selector.parse(guardrail.bad))
+def _asked(guardrail: Guardrail) -> Question:
+    match guardrail.measure:
+        case BadShare(counter, bad):
+            return Counter(guardrail.name, counter, Selector.parse(bad))
+        case Slowness(histogram):
+            return Histogram(guardrail.name, histogram)
 
 
 def _present(read: Mapping[str, PodReadings], pods: Sequence[Pod]) -> dict[str, PodReadings]:

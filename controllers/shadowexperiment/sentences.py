@@ -137,7 +137,7 @@ def _promoted(spec: ShadowExperimentSpec, progress: Progress, report: Report) ->
 
 def _decisive(report: Report) -> tuple[str, MetricReport]:
     """Return the guardrail that still has the least evidence of safety."""
-    guardrails = {name: metric for name, metric in report.metrics.items() if name != "restarts"}
+    guardrails = {name: metric for name, metric in report.metrics.items() if not metric.harm_only}
     return min(guardrails.items(), key=lambda each: each[1].log_e_noninferiority)
 
 

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 
 from controllers.shadowexperiment.progress import Progress
 from controllers.shadowexperiment.shown import Flow, Risks, Shown, shown
-from shieldx.judgement.engine import Engine, question
+from shieldx.judgement.engine import Engine, answerable, question
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
 from shieldx.signals.buckets import Bucket, EvidenceState
-from shieldx.stats import RESTARTS, MetricReport, Report, Verdict
+from shieldx.stats import MetricReport, Report, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,14 @@ class Judgment:
 
     @property
     def guardrails(self) -> Mapping[str, MetricReport]:
-        """The evidence on what the spec asks for, by name: on all but restarts."""
+        """The evidence on what has a say in a promotion, by name of the metric."""
         metrics = {} if self.report is None else self.report.metrics
-        return {name: metric for name, metric in metrics.items() if name != RESTARTS.name}
+        return {name: metric for name, metric in metrics.items() if not metric.harm_only}
 
     def noted(self, progress: Progress) -> Progress:
-        """Return `progress` with this evidence in it."""
+        """Return `progress` with this evidence, or what it will be weighed against, in it."""
+        if self.beginning is not None and progress.engine is None:
+            return replace(progress, engine=self.beginning, base_rates=self.base_rates)
         if self.report is None or self.engine is None:
             return progress
         guardrails = self.guardrails
@@ -80,7 +82,7 @@ def judge(
     if progress.engine is None or progress.evidence_from is None:
         return Judgment(), None
     base_rates = dict(progress.base_rates)
-    if base_rates.keys() != {guardrail.name for guardrail in spec.guardrails}:
+    if not answerable(spec, base_rates):
         return Judgment(message="the guardrails were changed"), None
     engine = engine or Engine.restored(spec, progress.attempt, base_rates, progress.engine)
     report = engine.decisions.report()
@@ -100,7 +102,7 @@ def judge(
             message=bucket.message,
             fresh_end=end if fresh else judgment.fresh_end,
         )
-        flows |= _flows(spec, bucket, engine)
+        flows |= _flows(bucket, engine)
     if judgment.report is not report and judgment.report is not None:
         metrics = _metrics(spec, progress, judgment.report, flows)
         judgment = replace(judgment, engine=engine.dump(), metrics=metrics)
@@ -125,13 +127,13 @@ def rounded(rate: float) -> float:
     return float(f"{rate:.6g}")
 
 
-def _flows(spec: ShadowExperimentSpec, bucket: Bucket, engine: Engine) -> dict[str, Flow]:
+def _flows(bucket: Bucket, engine: Engine) -> dict[str, Flow]:
     """Return the traffic of a bucket, by metric: of those in which both versions were counted."""
     seconds = bucket.end - bucket.start
     return {
-        name: Flow(counts[0] / seconds, counts[2] / seconds, engine.dispersions[name].phi)
-        for name in (guardrail.name for guardrail in spec.guardrails)
-        if (counts := bucket.metrics[name].counts) is not None
+        name: Flow(counts[0] / seconds, counts[2] / seconds, scatter.phi)
+        for name, scatter in engine.dispersions.items()
+        if name in bucket.metrics and (counts := bucket.metrics[name].counts) is not None
     }
 
 

@@ -53,6 +53,7 @@ SECRET_REF: Final = {"name": "hook", "key": "secret"}
 LEDGER, EXPERIMENT, RUN = "CreditLedger", "ShadowExperiment", "ExperimentRun"
 GUARDRAIL = "spec.metrics.guardrails.0"
 ERRORS: Final = MINIMAL[EXPERIMENT]["spec"]["metrics"]["guardrails"][0]
+BARE: Final = {"name": "latency", "margin": {"relative": "10%"}}
 CALLER: Final = {"namespace": "shop", "name": "till", "scopes": ["read"]}
 
 PROMETHEUS: Final = {"url": "http://prometheus.monitoring:9090", "scrapeInterval": "10s"}
@@ -113,6 +114,18 @@ CREATED: Final = [
     Case(EXPERIMENT, "spec.metrics.guardrails", [ERRORS, ERRORS], "rename one of the doubles"),
     Case(EXPERIMENT, f"{GUARDRAIL}.name", "restarts", "restarts is a guardrail that is always"),
     Case(EXPERIMENT, f"{GUARDRAIL}.bad", "code~5..", "such as code=~"),
+    Case(EXPERIMENT, f"{GUARDRAIL}.histogram", "seconds", "exactly one of counter"),
+    Case(EXPERIMENT, GUARDRAIL.removesuffix(".0"), [BARE], "exactly one of counter"),
+    Case(EXPERIMENT, f"{GUARDRAIL}.quantile", "0.95", "histogram and quantile belong together"),
+    *(
+        Case(EXPERIMENT, GUARDRAIL.removesuffix(".0"), [BARE | wrong], says)
+        for wrong, says in (
+            ({"counter": "requests_total"}, "counter and bad belong together"),
+            ({"histogram": "seconds"}, "histogram and quantile belong together"),
+            ({"histogram": "seconds", "quantile": "0.4"}, "quantile must be from 0.5 to 0.9999"),
+            ({"histogram": "seconds", "quantile": "p95"}, "quantile must be from 0.5 to 0.9999"),
+        )
+    ),
     Case(EXPERIMENT, f"{GUARDRAIL}.margin", {}, "must say exactly one of absolute"),
     Case(EXPERIMENT, f"{GUARDRAIL}.margin", {"absolute": "51%"}, "above 0% and up to 50%"),
     Case(EXPERIMENT, f"{GUARDRAIL}.margin", {"relative": "0%"}, "above 0% and up to 1000%"),

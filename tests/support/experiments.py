@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any, cast
 
 from controllers.shadowexperiment.act import release
@@ -11,10 +12,11 @@ from controllers.shadowexperiment.trial import Pass, Trial
 from shieldx.kube import Cluster, ConflictError
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
 from shieldx.signals.readings import (
-    Counter,
+    Histogram,
     Pod,
     PodReadings,
     Problem,
+    Question,
     Reading,
     Scrape,
     Series,
@@ -24,7 +26,12 @@ from tests.support.fake_cluster import FakeCluster, Json, Killed
 
 NAMESPACE, NAME, TARGET = "shop", "trial", "shop"
 # Of 10,000 requests a pod and second this many are bad, by image.
-BAD: Mapping[str, int] = {"v1": 50, "v2": 50, "bad": 900, "v3": 50}
+BAD: Mapping[str, int] = {"v1": 50, "v2": 50, "bad": 900, "v3": 50, "slow": 50}
+# Of 10,000 requests so many take at most so many seconds, by image; others are as the first.
+LATENCIES: Mapping[str, Mapping[float, int]] = {
+    "v1": {0.1: 5000, 0.25: 9500, 0.5: 9900, inf: 10_000},
+    "slow": {0.1: 3500, 0.25: 8800, 0.5: 9800, inf: 10_000},
+}
 SPEC: Json = {
     "target": {"kind": "Deployment", "name": TARGET},
     "traffic": {"service": TARGET, "replicas": {"maxChallengerReplicas": 50}},
@@ -76,27 +83,35 @@ class Traffic:
 
     async def scrape(
         self,
-        counters: Sequence[Counter],
+        questions: Sequence[Question],
         champion: Sequence[Pod],
         challenger: Sequence[Pod],
         *,
         at: float,  # noqa: ARG002 - there is no other time than now.
     ) -> Scrape:
         return Scrape(
-            champion={pod.uid: self._read(pod, counters) for pod in champion},
-            challenger={pod.uid: self._read(pod, counters) for pod in challenger},
+            champion={pod.uid: self._read(pod, questions) for pod in champion},
+            challenger={pod.uid: self._read(pod, questions) for pod in challenger},
         )
 
-    def _read(self, pod: Pod, counters: Sequence[Counter]) -> PodReadings:
+    def _read(self, pod: Pod, questions: Sequence[Question]) -> PodReadings:
         if self._world.silent:
             problem = Problem(Trouble.NOT_SCRAPED, f"pod {pod.name} did not answer")
-            return PodReadings(pod, {counter.name: problem for counter in counters})
+            return PodReadings(pod, {it.name: problem for it in questions})
         seconds = int(self._world.now.timestamp() - pod.started_at)
         total, bad = 100 * seconds, BAD[pod.ip] * seconds // 100
         reading = Reading(
             {"code='200'": Series(total - bad, bad=False), "code='500'": Series(bad, bad=True)}
         )
-        return PodReadings(pod, {counter.name: reading for counter in counters})
+        latency = Reading(
+            {
+                f"le={le}": Series(seconds * share // 100, le=le)
+                for le, share in LATENCIES.get(pod.ip, LATENCIES["v1"]).items()
+            }
+        )
+        return PodReadings(
+            pod, {it.name: latency if isinstance(it, Histogram) else reading for it in questions}
+        )
 
 
 class World:

@@ -37,7 +37,12 @@ _MEANS: Final[Mapping[str, Callable[[str], object]]] = {
         ("absolute", "relative", "tolerance", "baseRate", "rollbackRisk", "promotionRisk"),
         parse_percentage,
     ),
+    "scrapeInterval": parse_duration,
+    "quantile": float,
 }
+# What a guardrail measures by; the fields of a pair belong together.
+_PAIRS: Final = ({"counter", "bad"}, {"histogram", "quantile"})
+_MEASURES: Final = frozenset().union(*_PAIRS)
 
 
 class ExperimentFileError(Exception):
@@ -142,7 +147,14 @@ def _check_meanings(spec: Json) -> None:
     weights = [step["weight"] for step in spec["strategy"]["steps"]]
     if weights != sorted(set(weights)):
         raise ValueError("spec.strategy.steps must have ascending weights, each once: sort them")
+    if len(spec["metrics"]["source"]) != 1:
+        raise ValueError("spec.metrics.source must have exactly one of pods and prometheus")
     for at, guardrail in enumerate(spec["metrics"]["guardrails"]):
+        if guardrail.keys() & _MEASURES not in _PAIRS:
+            raise ValueError(
+                f"spec.metrics.guardrails[{at}] must have either counter and bad, "
+                "or histogram and quantile"
+            )
         if len(guardrail.get("margin", {"absent": ""})) != 1:
             where = f"spec.metrics.guardrails[{at}].margin"
             raise ValueError(f"{where} must say exactly one of absolute and relative")

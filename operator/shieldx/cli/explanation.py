@@ -11,15 +11,18 @@ from typing import Any
 
 from shieldx.judgement.engine import Engine, question
 from shieldx.resources.shadowexperiment import (
+    BadShare,
     Guardrail,
     PodsEndpoint,
     ShadowExperimentSpec,
+    Slowness,
 )
 from shieldx.stats import (
     MetricReport,
     MetricSpec,
     Report,
     StateMismatchError,
+    histogram_of,
     risk_of_attempt,
 )
 
@@ -179,7 +182,7 @@ def _metrics(
         yield _known(
             {
                 "name": name,
-                "query": _query(guardrails.get(name)),
+                "query": _query(guardrails.get(histogram_of(name)), name),
                 "championRates": rates,
                 **(
                     _of_record(shown[name])
@@ -191,13 +194,16 @@ def _metrics(
         )
 
 
-def _query(guardrail: Guardrail | None) -> Json:
-    if guardrail is None:
-        return {"all": "pods, bucket by bucket", "bad": "those with a restart"}
-    return {
-        "all": guardrail.counter,
-        "bad": f"{guardrail.counter}{{{guardrail.bad}}}",
-    }
+def _query(guardrail: Guardrail | None, name: str) -> Json:
+    match None if guardrail is None else guardrail.measure:
+        case None:
+            return {"all": "pods, bucket by bucket", "bad": "those with a restart"}
+        case BadShare(counter, bad):
+            return {"all": counter, "bad": f"{counter}{{{bad}}}"}
+        case Slowness(histogram):
+            boundary = name.removeprefix(f"{histogram_of(name)}<=")
+            every = f'{histogram}_bucket{{le="+Inf"}}'
+            return {"all": every, "bad": f'{every} less {histogram}_bucket{{le="{boundary}"}}'}
 
 
 def _exact(

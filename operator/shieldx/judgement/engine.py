@@ -7,11 +7,16 @@ those of made-up versions; the question is put together here, once.
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from shieldx.resources.shadowexperiment import Guardrail, ShadowExperimentSpec
+from shieldx.resources.shadowexperiment import (
+    BadShare,
+    Guardrail,
+    ShadowExperimentSpec,
+    Slowness,
+)
 from shieldx.signals.buckets import Bucket
 from shieldx.stats import (
     RESTARTS,
@@ -20,7 +25,9 @@ from shieldx.stats import (
     MetricSpec,
     Report,
     StateMismatchError,
+    boundary_metrics,
     half_way_tolerance,
+    named_under,
     risk_of_attempt,
 )
 
@@ -48,9 +55,14 @@ class Engine:
         base_rates: Mapping[str, float],
         dispersions: Mapping[str, Dispersion],
     ) -> Self:
-        """Return an engine that has seen nothing of the challenger yet."""
+        """Return an engine that has seen nothing of the challenger yet.
+
+        `dispersions` are of the champion's past, by metric; none is a past without scatter.
+        """
         specs, parameters = question(spec, attempt, base_rates)
-        return cls(DecisionEngine(specs, **parameters), dict(dispersions))
+        names = [each.name for each in specs if each is not RESTARTS]
+        scatter = {name: dispersions.get(name) or Dispersion() for name in names}
+        return cls(DecisionEngine(specs, **parameters), scatter)
 
     @classmethod
     def load(
@@ -77,8 +89,7 @@ class Engine:
             return cls.load(spec, attempt, base_rates, state)
         except StateMismatchError as another:
             logger.warning("The evidence gathered so far is of no use: %s", another)
-            scatter = {guardrail.name: Dispersion() for guardrail in spec.guardrails}
-            return cls.begin(spec, attempt, base_rates, scatter)
+            return cls.begin(spec, attempt, base_rates, {})
 
     def dump(self) -> str:
         """Return the whole state as text, for the status."""
@@ -97,8 +108,11 @@ class Engine:
         is not counted yet.
         """
         counts: list[Any] = []
-        for guardrail in spec.guardrails:
-            metric, phi = bucket.metrics[guardrail.name], self.dispersions[guardrail.name]
+        for name in metric_names(spec, self.dispersions):
+            metric, phi = bucket.metrics.get(name), self.dispersions[name]
+            if metric is None:  # A boundary that is not there where nothing could be read.
+                counts.append(None)
+                continue
             counts.append(None if metric.counts is None else (*metric.counts, phi.phi))
             phi.add(champion=metric.champion, challenger=metric.challenger)
         counts.append(bucket.restarts)
@@ -122,28 +136,64 @@ def question(
         "bucket_share": BUCKET_SHARE,
         "recent_buckets": recent,
     }
-    metrics = [_metric(guardrail, base_rates[guardrail.name]) for guardrail in spec.guardrails]
+    metrics = [each for it in spec.guardrails for each in _metrics(it, base_rates)]
     return [*metrics, RESTARTS], parameters
+
+
+def metric_names(spec: ShadowExperimentSpec, known: Iterable[str]) -> list[str]:
+    """Return which of the known names are metrics of the spec, in the order of its question."""
+    names = list(known)
+    return [
+        name
+        for guardrail in spec.guardrails
+        for name in names
+        if name == guardrail.name or name in named_under(guardrail.name, names)
+    ]
+
+
+def answerable(spec: ShadowExperimentSpec, base_rates: Mapping[str, float]) -> bool:
+    """Whether these rates were frozen for the question of the spec."""
+    names = metric_names(spec, base_rates)
+    asked = all(
+        guardrail.name in names
+        if isinstance(guardrail.measure, BadShare)
+        else named_under(guardrail.name, names)
+        for guardrail in spec.guardrails
+    )
+    return asked and len(names) == len(base_rates)
 
 
 def doubtful(report: Report) -> bool:
     """Whether harm is so likely that no weight should rise."""
     return report.log_e_rollback >= math.log(DOUBTFUL_EVIDENCE) or any(
         metric.probability_worse_than_margin >= DOUBTFUL_PROBABILITY
-        for name, metric in report.metrics.items()
-        if name != RESTARTS.name
+        for metric in report.metrics.values()
+        if not metric.harm_only
     )
 
 
-def _metric(guardrail: Guardrail, base_rate: float) -> MetricSpec:
+def _metrics(guardrail: Guardrail, base_rates: Mapping[str, float]) -> list[MetricSpec]:
     relative, absolute = guardrail.margin.relative, guardrail.margin.absolute
-    tolerance = guardrail.tolerance
-    return MetricSpec(
-        guardrail.name,
-        base_rate=base_rate,
-        margin_rel=relative,
-        margin_abs=absolute,
-        tolerance_rel=half_way_tolerance(base_rate, relative, absolute)
-        if tolerance is None
-        else tolerance,
-    )
+    match guardrail.measure:
+        case BadShare():
+            base_rate, tolerance = base_rates[guardrail.name], guardrail.tolerance
+            half_way = half_way_tolerance(base_rate, relative, absolute)
+            return [
+                MetricSpec(
+                    guardrail.name,
+                    base_rate=base_rate,
+                    margin_rel=relative,
+                    margin_abs=absolute,
+                    tolerance_rel=half_way if tolerance is None else tolerance,
+                )
+            ]
+        case Slowness(quantile=quantile):
+            # Before the champion was measured, as in a forecast, there is the quantile alone.
+            names = named_under(guardrail.name, base_rates) or [guardrail.name]
+            return boundary_metrics(
+                {name: base_rates[name] for name in names},
+                quantile,
+                margin_rel=relative,
+                margin_abs=absolute,
+                tolerance_rel=guardrail.tolerance,
+            )

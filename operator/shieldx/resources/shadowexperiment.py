@@ -64,12 +64,33 @@ type Source = PodsEndpoint | PrometheusServer
 
 
 @dataclass(frozen=True, slots=True)
-class Guardrail:
-    """A counter of which some series are bad; all numbers are shares, 0.01 is 1 %."""
+class BadShare:
+    """A counter of which some series are bad, by label matchers."""
 
-    name: str
     counter: str
     bad: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slowness:
+    """A histogram of latencies; what is beyond its boundary nearest the quantile is slow."""
+
+    histogram: str
+    quantile: float
+
+
+type Measure = BadShare | Slowness
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """What must not get worse, and by how much; all numbers are shares, 0.01 is 1 %.
+
+    `base_rate`: the bad share that is assumed where nothing was measured.
+    """
+
+    name: str
+    measure: Measure
     margin: Margin
     tolerance: float | None
     base_rate: float
@@ -171,17 +192,25 @@ def _source(source: Mapping[str, Any]) -> Source:
 
 def _guardrail(guardrail: Mapping[str, Any]) -> Guardrail:
     margin, tolerance = guardrail["margin"], guardrail.get("tolerance")
+    measure = _measure(guardrail)
     return Guardrail(
         name=guardrail["name"],
-        counter=guardrail["counter"],
-        bad=guardrail["bad"],
+        measure=measure,
         margin=Margin(
             absolute=parse_percentage(margin.get("absolute", "0%")),
             relative=parse_percentage(margin.get("relative", "0%")),
         ),
         tolerance=None if tolerance is None else parse_percentage(tolerance),
-        base_rate=parse_percentage(guardrail["baseRate"]),
+        base_rate=parse_percentage(guardrail["baseRate"])
+        if isinstance(measure, BadShare)
+        else 1 - measure.quantile,
     )
+
+
+def _measure(guardrail: Mapping[str, Any]) -> Measure:
+    if "counter" in guardrail:
+        return BadShare(guardrail["counter"], guardrail["bad"])
+    return Slowness(guardrail["histogram"], float(guardrail["quantile"]))
 
 
 def revision(template: Mapping[str, Any]) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from shieldx.signals.buckets import Bucket
-from shieldx.stats import Dispersion
+from shieldx.stats import Dispersion, named_under
 
 LONGEST_SECONDS: Final = 3600.0
 FEWEST_BUCKETS: Final = 10
+FEWEST_REQUESTS: Final = 100
 _MARK_SECONDS: Final = 300.0
 
 
@@ -69,17 +70,30 @@ class _Past:
 
 
 class Baseline:
-    """Remembers up to an hour of buckets in which only the champion had traffic."""
+    """Remembers up to an hour of buckets in which only the champion had traffic.
 
-    __slots__ = ("_pasts",)
+    Metrics are by name of the guardrail; of a histogram also by that of each boundary, as it has
+    them lately.
+    """
+
+    __slots__ = ("_names", "_pasts")
 
     def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
         self._pasts = {name: _Past() for name in names}
 
     def add(self, bucket: Bucket) -> None:
         """Remember a bucket, and forget what is more than an hour older."""
+        for name in self._names:
+            boundaries = named_under(name, bucket.metrics)
+            if boundaries and boundaries != named_under(name, self._pasts):
+                # Another version may have another set: what is known of the old one is over.
+                self._pasts = {
+                    k: v for k, v in self._pasts.items() if k not in named_under(name, self._pasts)
+                }
+                self._pasts |= {boundary: _Past() for boundary in boundaries}
         for name, past in self._pasts.items():
-            if pods := bucket.metrics[name].champion:
+            if name in bucket.metrics and (pods := bucket.metrics[name].champion):
                 past.add(bucket.start, bucket.end, pods)
 
     def base_rate(self, name: str, default: float) -> float:
@@ -88,6 +102,16 @@ class Baseline:
         if lately.buckets < FEWEST_BUCKETS:
             return default
         return (lately.bad + 0.5) / (lately.total + 1)
+
+    def slower(self, name: str) -> dict[str, float]:
+        """Return the share of the champion's requests that are slower than each boundary.
+
+        Nothing from fewer than 100 requests: where its quantile is would be a guess.
+        """
+        lately = {each: self._pasts[each].lately() for each in named_under(name, self._pasts)}
+        if any(past.total < FEWEST_REQUESTS for past in lately.values()):
+            return {}
+        return {each: (past.bad + 0.5) / (past.total + 1) for each, past in lately.items()}
 
     def dispersion(self, name: str) -> Dispersion:
         """Return the scatter between the champion's pods so far, to start from."""

@@ -8,12 +8,14 @@ a ready pod that could not be read may be the one that fails.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
+from shieldx.signals.counts import UNKNOWN_PAST, Counted, counted_between, restarted_between
 from shieldx.signals.readings import PodReadings, Problem, Reading, Scrape, Trouble
+from shieldx.stats import boundary_name
 
 # A round that begins later than this share of a bucket after its boundary is none.
 _LATE: Final = 0.25
@@ -81,6 +83,8 @@ class MetricBucket:
 class Bucket:
     """The same window for both arms; times in seconds since 1970.
 
+    `metrics` are by name of the guardrail; of a histogram there is one a boundary besides, in
+    which the slower requests are the bad ones, under the name that `boundary_name` gives.
     `start` is when the oldest count began: where pods are asked by somebody else, before `end`
     less the length.
     """
@@ -178,7 +182,9 @@ class Recorder:
 
 
 def _close(names: Sequence[str], start: float, end: float, before: Scrape, after: Scrape) -> Bucket:
-    metrics = {name: _metric(name, start, before, after) for name in names}
+    metrics: dict[str, MetricBucket] = {}
+    for name in names:
+        metrics |= _metrics(name, start, before, after)
     champion = _restarts(start, before.champion, after.champion)
     challenger = _restarts(start, before.challenger, after.challenger)
     return Bucket(_beginning(start, before), end, metrics, (*champion, *challenger))
@@ -192,24 +198,42 @@ def _beginning(start: float, before: Scrape) -> float:
     return min([start, *(at for at in taken if at is not None)])
 
 
-def _metric(name: str, start: float, before: Scrape, after: Scrape) -> MetricBucket:
+def _metrics(name: str, start: float, before: Scrape, after: Scrape) -> dict[str, MetricBucket]:
     champion = _arm("champion", name, start, before.champion, after.champion)
     challenger = _arm("challenger", name, start, before.challenger, after.challenger)
     for problem in (*champion.problems, *challenger.problems):
         if problem.trouble is not Trouble.NOT_SCRAPED:
-            return MetricBucket({}, {}, None, *_blind(problem), challenger_lost=True)
+            return {name: MetricBucket({}, {}, None, *_blind(problem), challenger_lost=True)}
+    boundaries = champion.boundaries
+    if not boundaries <= challenger.boundaries and challenger.boundaries:
+        problem = Problem(
+            Trouble.MALFORMED,
+            f"the histograms of {name} have other boundaries in the challenger than in the "
+            "champion, so they cannot be compared: change boundaries in a release of their own",
+        )
+        return {name: MetricBucket({}, {}, None, *_blind(problem), challenger_lost=True)}
+    whole = _compared(champion, challenger)
+    slower = {
+        boundary_name(name, le): _compared(champion.slower_than(le), challenger.slower_than(le))
+        for le in sorted(boundaries)
+    }
+    return {name: whole, **slower}
+
+
+def _compared(champion: "_Arm", challenger: "_Arm") -> MetricBucket:
     # A champion without its worst pod would look better than it is, and harm would be invented.
     # Without one of its own pods the challenger can only be worse than what was counted.
     unread = next(iter(champion.problems), None)
     lacking = (_blind(unread) if unread else champion.lacking) or challenger.lacking
-    counts = None if lacking else (*_sum(champion.counts), *_sum(challenger.counts))
+    champions, challengers = champion.pods, challenger.pods
+    counts = None if lacking else (*_sum(champions), *_sum(challengers))
     if lacking is None and challenger.problems:
         lacking = _blind(challenger.problems[0])
     return MetricBucket(
-        champion.counts,
-        challenger.counts,
+        champions,
+        challengers,
         counts,
-        *(lacking or _counted(*_sum(champion.counts), *_sum(challenger.counts))),
+        *(lacking or _counted(*_sum(champions), *_sum(challengers))),
         challenger_lost=challenger.lost,
     )
 
@@ -230,10 +254,28 @@ class _Arm:
     `lost`: what a pod counted is missing. `lacking`: why the arm has no counts, if it has none.
     """
 
-    counts: Mapping[str, tuple[float, float]]
+    counts: Mapping[str, Counted]
     problems: Sequence[Problem]
     lost: bool
     lacking: Why | None
+
+    @property
+    def pods(self) -> dict[str, tuple[float, float]]:
+        """The events and bad ones by pod."""
+        return {uid: (it.n, it.bad) for uid, it in self.counts.items()}
+
+    @property
+    def boundaries(self) -> frozenset[float]:
+        """The boundaries that all pods have that have any."""
+        found = [frozenset(it.at_most) for it in self.counts.values() if it.at_most]
+        return frozenset.intersection(*found) - {math.inf} if found else frozenset()
+
+    def slower_than(self, le: float) -> Self:
+        """Return the arm with what is slower than a boundary as the bad ones."""
+        counts = {
+            uid: replace(it, bad=it.n - it.at_most.get(le, it.n)) for uid, it in self.counts.items()
+        }
+        return replace(self, counts=counts)
 
 
 def _arm(
@@ -243,7 +285,7 @@ def _arm(
     before: Mapping[str, PodReadings],
     after: Mapping[str, PodReadings],
 ) -> _Arm:
-    counts: dict[str, tuple[float, float]] = {}
+    counts: dict[str, Counted] = {}
     problems: list[Problem] = []
     shown = False
     lost = any(uid not in after for uid, earlier in before.items() if earlier.pod.ready)
@@ -251,18 +293,18 @@ def _arm(
         earlier = before.get(uid)
         last = now.readings[name]
         shown = shown or (isinstance(last, Reading) and bool(last.series))
-        delta = _pod(name, start, earlier, now)
+        delta = counted_between(name, start, earlier, now)
         if not isinstance(delta, Problem):
             counts[uid] = delta
-            lost = lost or (earlier is not None and _restarted(name, earlier, now))
+            lost = lost or (earlier is not None and restarted_between(name, earlier, now))
         elif delta.trouble is not Trouble.NOT_SCRAPED:
             problems.append(delta)
         elif now.pod.ready or (earlier is not None and earlier.pod.ready):
             lost = True
-            if delta is not _UNKNOWN_PAST:
+            if delta is not UNKNOWN_PAST:
                 problems.append(delta)
     lacking = None
-    if _sum(counts)[0] == 0:
+    if not any(it.n for it in counts.values()):
         lacking = _lacking(arm, name, after, counts, problems, shown=shown)
     return _Arm(counts, problems, lost, lacking)
 
@@ -271,7 +313,7 @@ def _lacking(
     arm: str,
     name: str,
     pods: Mapping[str, PodReadings],
-    counts: Mapping[str, tuple[float, float]],
+    counts: Mapping[str, Counted],
     problems: Sequence[Problem],
     *,
     shown: bool,
@@ -285,74 +327,9 @@ def _lacking(
         message = f"the {arm}'s pods were first seen in this bucket"
         return EvidenceState.INSUFFICIENT, EvidenceReason.COLLECTING, message
     if not shown:
-        message = f"no pod of the {arm} shows the counter of {name}: wrong name, or no request yet"
+        message = f"no pod of the {arm} shows what {name} asks for: wrong name, or no request yet"
         return EvidenceState.INSUFFICIENT, EvidenceReason.NO_SERIES, message
     return EvidenceState.INSUFFICIENT, EvidenceReason.NO_TRAFFIC, f"the {arm} got no request"
-
-
-_UNKNOWN_PAST: Final = Problem(Trouble.NOT_SCRAPED, "its counts before the bucket are not known")
-_NOTHING_YET: Final = Reading({})
-
-
-def _pod(
-    name: str, start: float, earlier: PodReadings | None, now: PodReadings
-) -> tuple[float, float] | Problem:
-    """Return what a pod counted in the window, if it was seen whole."""
-    last = now.readings[name]
-    if isinstance(last, Problem):
-        return last
-    if earlier is None:
-        if now.pod.started_at < start:
-            return _UNKNOWN_PAST
-        # New in this window: all that it counted is of it.
-        return _delta(_NOTHING_YET, last, restarted=False, pod=now.pod.name)
-    first = earlier.readings[name]
-    if isinstance(first, Problem):
-        silent = first.trouble is Trouble.NOT_SCRAPED
-        return _UNKNOWN_PAST if silent and not earlier.pod.ready else first
-    return _delta(first, last, restarted=_restarted(name, earlier, now), pod=now.pod.name)
-
-
-def _delta(
-    first: Reading,
-    last: Reading,
-    *,
-    restarted: bool,
-    pod: str,
-) -> tuple[float, float] | Problem:
-    """Return what was counted between two readings of a pod.
-
-    If its series fell, the process began anew and all that is there is new; so it is if series
-    went with a restart. A restart alone proves nothing: it may have been another container, and
-    to take the whole past for a bucket is far worse than to miss a little. A series that goes
-    without a restart (a label that is no longer used) is no reset.
-    """
-    before, after = first.series, last.series
-    changes = [series.value - before[key].value for key, series in after.items() if key in before]
-    fell = any(change < 0 for change in changes)
-    if not restarted and ((before and not after) or (fell and any(it > 0 for it in changes))):
-        message = f"pod {pod} did not restart, and its series have gone or went backwards"
-        return Problem(Trouble.MALFORMED, message)
-    if fell or (restarted and not before.keys() <= after.keys()):
-        before = {}
-    grown = [
-        (series.value - (before[key].value if key in before else 0.0), series.bad)
-        for key, series in after.items()
-    ]
-    return sum(n for n, _ in grown), sum(n for n, bad in grown if bad)
-
-
-def _restarted(name: str, earlier: PodReadings, now: PodReadings) -> bool:
-    """Whether a container of the pod began anew between two readings.
-
-    A reading that is older than its round may be from before a restart that the round knew of.
-    """
-    first = earlier.readings[name]
-    taken_at = first.taken_at if isinstance(first, Reading) else None
-    # Kubernetes tells whole seconds.
-    since = taken_at is not None and now.pod.started_at + 1 > taken_at
-    past = earlier.pod
-    return since or now.pod.restarts > past.restarts or now.pod.started_at > past.started_at
 
 
 def _restarts(

@@ -8,10 +8,10 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from shieldx.signals.readings import (
-    Counter,
     Pod,
     PodReadings,
     Problem,
+    Question,
     Reading,
     Scrape,
     Trouble,
@@ -34,7 +34,7 @@ class PodsSource:
 
     async def scrape(
         self,
-        counters: Sequence[Counter],
+        questions: Sequence[Question],
         champion: Sequence[Pod],
         challenger: Sequence[Pod],
         *,
@@ -43,7 +43,7 @@ class PodsSource:
         """Read all pods of both arms at once."""
         async with asyncio.TaskGroup() as group:
             tasks = {
-                pod.uid: group.create_task(self._read(pod, counters))
+                pod.uid: group.create_task(self._read(pod, questions))
                 for pod in (*champion, *challenger)
             }
         return Scrape(
@@ -51,7 +51,7 @@ class PodsSource:
             {pod.uid: tasks[pod.uid].result() for pod in challenger},
         )
 
-    async def _read(self, pod: Pod, counters: Sequence[Counter]) -> PodReadings:
+    async def _read(self, pod: Pod, questions: Sequence[Question]) -> PodReadings:
         try:
             text = await self._fetch(pod)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as silence:
@@ -59,8 +59,8 @@ class PodsSource:
                 Trouble.NOT_SCRAPED,
                 f"pod {pod.name} did not show its metrics: {silence!r}",
             )
-            return PodReadings(pod, {counter.name: problem for counter in counters})
-        return PodReadings(pod, parse(text, counters, pod.name))
+            return PodReadings(pod, {it.name: problem for it in questions})
+        return PodReadings(pod, parse(text, questions, pod.name))
 
     async def _fetch(self, pod: Pod) -> str:
         host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
@@ -82,23 +82,23 @@ class PodsSource:
             return body.decode()
 
 
-def parse(text: str, counters: Sequence[Counter], pod: str) -> Mapping[str, Reading | Problem]:
+def parse(text: str, questions: Sequence[Question], pod: str) -> Mapping[str, Reading | Problem]:
     """Return the counters of one exposition in Prometheus' text format."""
     if text.lstrip().startswith("<"):
         problem = Problem(Trouble.MALFORMED, f"pod {pod} shows a web page instead of metrics")
-        return {counter.name: problem for counter in counters}
-    return {counter.name: _parse(text, counter, pod) for counter in counters}
+        return {it.name: problem for it in questions}
+    return {it.name: _parse(text, it, pod) for it in questions}
 
 
-def _parse(text: str, counter: Counter, pod: str) -> Reading | Problem:
-    # Only the lines of this counter are parsed: a page of megabytes would hold up everybody.
-    name = counter.counter
+def _parse(text: str, question: Question, pod: str) -> Reading | Problem:
+    # Only the lines of this metric are parsed: a page of megabytes would hold up everybody.
+    name = question.metric
     starts = f"{name}{{", f"{name} ", f"{name}\t"
     lines = [
         line for line in text.split("\n") if name in line and line.lstrip(" \t").startswith(starts)
     ]
     if len(lines) > MOST_SERIES:
-        return malformed(pod, counter, f"more than {MOST_SERIES} series")
+        return malformed(pod, question, f"more than {MOST_SERIES} series")
     try:
         samples: list[Sample] = [
             (sample.labels, float(sample.value))
@@ -106,5 +106,5 @@ def _parse(text: str, counter: Counter, pod: str) -> Reading | Problem:
             for sample in family.samples
         ]
     except (ValueError, KeyError, IndexError) as error:
-        return malformed(pod, counter, f"cannot be read: {error}")
-    return reading_of(counter, samples, pod)
+        return malformed(pod, question, f"cannot be read: {error}")
+    return reading_of(question, samples, pod)

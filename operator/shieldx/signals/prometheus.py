@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from shieldx.signals.prometheus_server import Found, MalformedAnswerError, Prometheus, SilentError
-from shieldx.signals.readings import Counter, Pod, PodReadings, Problem, Reading, Scrape, Trouble
+from shieldx.signals.readings import Pod, PodReadings, Problem, Question, Reading, Scrape, Trouble
 from shieldx.signals.samples import reading_of
 
 # How much later than an interval a scrape may come, and clocks may differ.
@@ -44,7 +44,7 @@ class PrometheusSource:
 
     async def scrape(
         self,
-        counters: Sequence[Counter],
+        questions: Sequence[Question],
         champion: Sequence[Pod],
         challenger: Sequence[Pod],
         *,
@@ -55,13 +55,13 @@ class PrometheusSource:
         if not pods:
             return Scrape({}, {})
         try:
-            found = await self._server.ask(self.query(counters, pods), at)
+            found = await self._server.ask(self.query(questions, pods), at)
         except (SilentError, MalformedAnswerError) as failure:
             silent = isinstance(failure, SilentError)
             trouble = Trouble.NOT_SCRAPED if silent else Trouble.MALFORMED
             problem = Problem(trouble, f"Prometheus {self._server.url} {failure}")
             blind = {
-                it.uid: PodReadings(it, dict.fromkeys(_names(counters), problem)) for it in pods
+                it.uid: PodReadings(it, dict.fromkeys(_names(questions), problem)) for it in pods
             }
             return _scrape(blind, champion, challenger, early=False)
         of_pods: dict[str, list[Found]] = {pod.name: [] for pod in pods}
@@ -69,7 +69,7 @@ class PrometheusSource:
             of_pods.get(each.metric.get(self._pod_label, ""), []).append(each)
         read = {
             pod.uid: PodReadings(
-                pod, {it.name: self._read(it, pod, of_pods[pod.name], at) for it in counters}
+                pod, {it.name: self._read(it, pod, of_pods[pod.name], at) for it in questions}
             )
             for pod in pods
         }
@@ -80,9 +80,9 @@ class PrometheusSource:
         )
         return _scrape(read, champion, challenger, early=early)
 
-    def query(self, counters: Sequence[Counter], pods: Sequence[Pod]) -> str:
+    def query(self, questions: Sequence[Question], pods: Sequence[Pod]) -> str:
         """Return the selector of all raw samples that a round needs, in PromQL."""
-        names = sorted({counter.counter for counter in counters})
+        names = sorted({question.metric for question in questions})
         matchers = [
             f"{NAME}=~{json.dumps('|'.join([*names, UP]))}",
             f"{self._pod_label}=~{json.dumps('|'.join(_escaped(pod.name) for pod in pods))}",
@@ -91,7 +91,7 @@ class PrometheusSource:
         return f"{{{','.join(matchers)}}}[{2000 * self._fresh_seconds:.0f}ms]"
 
     def _read(
-        self, counter: Counter, pod: Pod, found: Sequence[Found], at: float
+        self, question: Question, pod: Pod, found: Sequence[Found], at: float
     ) -> Reading | Problem:
         """Return what the newest scrape of a pod says of a counter."""
         all_ups = [each for each in found if each.metric[NAME] == UP]
@@ -99,11 +99,11 @@ class PrometheusSource:
         fresh = [
             each
             for each in found
-            if each.metric[NAME] == counter.counter and at - each.newest.at <= self._fresh_seconds
+            if each.metric[NAME] == question.metric and at - each.newest.at <= self._fresh_seconds
         ]
         targets = {_part(each, labels) for each in fresh}
         if len(targets) > 1:
-            return _ambiguous(counter, pod, fresh)
+            return _ambiguous(question, pod, fresh)
         ups = [each for each in all_ups if not targets or _part(each, labels) in targets]
         scraped = max((each.newest.at for each in (*fresh, *ups)), default=None)
         if scraped is None:
@@ -121,11 +121,11 @@ class PrometheusSource:
             for each in fresh
             if each.newest.at == scraped
         ]
-        return reading_of(counter, samples, pod.name, taken_at=scraped)
+        return reading_of(question, samples, pod.name, taken_at=scraped)
 
 
-def _names(counters: Iterable[Counter]) -> list[str]:
-    return [counter.name for counter in counters]
+def _names(questions: Iterable[Question]) -> list[str]:
+    return [question.name for question in questions]
 
 
 def _scrape(
@@ -155,13 +155,13 @@ def _unscraped(what: str) -> Problem:
     return Problem(Trouble.NOT_SCRAPED, f"Prometheus {what}")
 
 
-def _ambiguous(counter: Counter, pod: Pod, found: Sequence[Found]) -> Problem:
+def _ambiguous(question: Question, pod: Pod, found: Sequence[Found]) -> Problem:
     """Say that a pod is there more than once: added up, it would count for two."""
     places = sorted(
         {f"job {it.metric.get('job')!r} at {it.metric.get('instance')!r}" for it in found}
     )
     message = (
-        f"Prometheus has {counter.counter} of pod {pod.name} from {' and '.join(places[:3])}: "
+        f"Prometheus has {question.metric} of pod {pod.name} from {' and '.join(places[:3])}: "
         "say which one counts in spec.metrics.source.prometheus.matchLabels"
     )
     return Problem(Trouble.AMBIGUOUS, message)

@@ -35,20 +35,42 @@ class Counter:
     counter: str
     bad: Selector
 
+    @property
+    def metric(self) -> str:
+        """The name of its series."""
+        return self.counter
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """A classic histogram to watch, under the name of its guardrail."""
+
+    name: str
+    histogram: str
+
+    @property
+    def metric(self) -> str:
+        """The name of its series."""
+        return f"{self.histogram}_bucket"
+
+
+type Question = Counter | Histogram
+
 
 class Series(NamedTuple):
-    """Raw value of one series of a counter, and whether the selector calls it bad."""
+    """Raw value of one series, and whether the selector calls it bad; of a histogram its `le`."""
 
     value: float
-    bad: bool
+    bad: bool = False
+    le: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Raw values of a counter in one pod, by the labels of its series; a series may be new.
+    """Raw values of a counter or histogram in one pod, by the labels of its series.
 
-    `taken_at`: when the pod said so, where somebody else has asked it, seconds since 1970; None
-    if that was in the round itself.
+    A series may be new. `taken_at`: when the pod said so, where somebody else has asked it,
+    seconds since 1970; None if that was in the round itself.
     """
 
     series: Mapping[str, Series]
@@ -93,22 +115,22 @@ class Scrape:
 
 
 class MetricSource(Protocol):
-    """Something that can read counters of pods; it never raises for what a pod does."""
+    """Something that can read what pods count; it never raises for what a pod does."""
 
     async def scrape(
         self,
-        counters: Sequence[Counter],
+        questions: Sequence[Question],
         champion: Sequence[Pod],
         challenger: Sequence[Pod],
         *,
         at: float,
     ) -> Scrape:
-        """Read every counter of every pod as it stood at `at`, which is now or just was."""
+        """Answer every question about every pod as it stood at `at`, which is now or just was."""
 
 
 def reading(series: Mapping[str, Series], *, taken_at: float | None = None) -> Reading | Problem:
     """Return a reading if every value can be a count of events."""
-    for labels, (value, _) in series.items():
+    for labels, (value, _, _) in series.items():
         if not (0 <= value <= LARGEST_COUNT and value.is_integer()):  # False for NaN, too.
             return Problem(Trouble.MALFORMED, f"{value} of {{{labels}}} is no count of events")
     return Reading(series, taken_at)

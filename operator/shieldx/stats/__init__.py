@@ -2,7 +2,14 @@
 
 from shieldx.stats.dispersion import Counts, Dispersion
 from shieldx.stats.engine import DecisionEngine, Report, Verdict, risk_of_attempt
-from shieldx.stats.histogram import HistogramSpec
+from shieldx.stats.histogram import (
+    HistogramSpec,
+    boundary_metrics,
+    boundary_name,
+    histogram_of,
+    named_under,
+    telling_of,
+)
 from shieldx.stats.metric import (
     RESTARTS,
     MetricReport,
@@ -37,10 +44,15 @@ __all__ = [
     "SampleRatio",
     "StateMismatchError",
     "Verdict",
+    "boundary_metrics",
+    "boundary_name",
     "half_way_tolerance",
+    "histogram_of",
+    "named_under",
     "operating_characteristics",
     "probability_of_more",
     "requests_missing",
     "requests_to_decide",
     "risk_of_attempt",
+    "telling_of",
 ]

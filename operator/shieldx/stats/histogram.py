@@ -7,15 +7,16 @@ can tell anything, so that a change in any part of the distribution is seen: an 
 e-values is an e-value, whatever they have to do with each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
 from typing import Final
 
 from shieldx.stats.eprocess import clip_rate, log_odds
-from shieldx.stats.metric import MetricSpec
+from shieldx.stats.metric import MetricSpec, half_way_tolerance
 
+_AT_MOST: Final = "<="
 # A boundary that more, or fewer, requests of the champion exceed tells next to nothing.
 _TELLING: Final = (0.0005, 0.9995)
 
@@ -60,11 +61,7 @@ class HistogramSpec:
     @property
     def deciding(self) -> int:
         """The index of the boundary nearest the champion's quantile, by log-odds."""
-        asked = log_odds(1.0 - self.quantile)
-        return min(
-            range(len(self.boundaries)),
-            key=lambda index: abs(log_odds(clip_rate(self.slower[index])) - asked),
-        )
+        return deciding_of(dict(enumerate(self.slower)), self.quantile)
 
     @property
     def telling(self) -> tuple[int, ...]:
@@ -78,20 +75,18 @@ class HistogramSpec:
     @property
     def metrics(self) -> list[MetricSpec]:
         """The metrics for the engine, one per telling boundary, named `name<=boundary`."""
-        telling, deciding = self.telling, self.deciding
-        others = len(telling) - 1
-        return [
-            MetricSpec(
-                f"{self.name}<={self.boundaries[index]:g}",
-                base_rate=self.slower[index],
-                margin_rel=self.margin_rel,
-                margin_abs=self.margin_abs,
-                tolerance_rel=self.tolerance_rel,
-                weight=self.weight * _part(others, decides=index == deciding),
-                harm_only=index != deciding,
-            )
-            for index in telling
-        ]
+        shares = {
+            boundary_name(self.name, self.boundaries[index]): self.slower[index]
+            for index in self.telling
+        }
+        return boundary_metrics(
+            shares,
+            self.quantile,
+            margin_rel=self.margin_rel,
+            margin_abs=self.margin_abs,
+            tolerance_rel=self.tolerance_rel,
+            weight=self.weight,
+        )
 
     def counts(
         self, champion: Sequence[float], challenger: Sequence[float]
@@ -106,6 +101,71 @@ class HistogramSpec:
         return [
             (n_a, n_a - champion[index], n_b, n_b - challenger[index]) for index in self.telling
         ]
+
+
+def boundary_name(name: str, boundary: float) -> str:
+    """Return the name of the metric of one boundary of a histogram."""
+    return f"{name}{_AT_MOST}{boundary:g}"
+
+
+def histogram_of(metric: str) -> str:
+    """Return the name of the histogram that a metric is a boundary of; itself, if of none."""
+    return metric.partition(_AT_MOST)[0]
+
+
+def named_under(name: str, metrics: Iterable[str]) -> list[str]:
+    """Return which of the metrics are boundaries of the histogram of that name."""
+    return [it for it in metrics if it != name and histogram_of(it) == name]
+
+
+def deciding_of[Key](shares: Mapping[Key, float], quantile: float) -> Key:
+    """Return whose share of slower requests is nearest to that of the quantile, by log-odds."""
+    asked = log_odds(1.0 - quantile)
+    return min(shares, key=lambda key: abs(log_odds(clip_rate(shares[key])) - asked))
+
+
+def telling_of[Key](shares: Mapping[Key, float], quantile: float, most: int) -> dict[Key, float]:
+    """Return the shares that can tell anything, at most so many, the deciding one among them.
+
+    Of more than that every second, or third, is left out: neighbours tell much the same.
+    """
+    deciding = deciding_of(shares, quantile)
+    others = sorted(
+        (key for key in shares if key != deciding and _TELLING[0] < shares[key] < _TELLING[1]),
+        key=lambda key: shares[key],
+    )
+    kept = {*others[:: max(1, -(-len(others) // (most - 1)))], deciding}
+    return {key: share for key, share in shares.items() if key in kept}
+
+
+def boundary_metrics(
+    shares: Mapping[str, float],
+    quantile: float,
+    *,
+    margin_rel: float,
+    margin_abs: float,
+    tolerance_rel: float | None,
+    weight: float = 1.0,
+) -> list[MetricSpec]:
+    """Return the metrics of boundaries, from the champion's share of slower requests by name.
+
+    The one nearest the quantile decides. Without a tolerance it is half-way to its margin.
+    """
+    deciding, others = deciding_of(shares, quantile), len(shares) - 1
+    if tolerance_rel is None:
+        tolerance_rel = half_way_tolerance(shares[deciding], margin_rel, margin_abs)
+    return [
+        MetricSpec(
+            name,
+            base_rate=share,
+            margin_rel=margin_rel,
+            margin_abs=margin_abs,
+            tolerance_rel=tolerance_rel,
+            weight=weight * _part(others, decides=name == deciding),
+            harm_only=name != deciding,
+        )
+        for name, share in shares.items()
+    ]
 
 
 def _part(others: int, *, decides: bool) -> float:

@@ -136,6 +136,7 @@ class MetricReport:
     interval                       95 % interval of the rates' ratio, challenger : champion
     expected_loss                  what choosing the challenger would cost, relative to the rate
     …_total, …_bad                 requests and events, of all buckets with both arms in them
+    harm_only                      whether it has no say in a promotion
     """
 
     log_e_harm: float
@@ -150,6 +151,7 @@ class MetricReport:
     champion_bad: float
     challenger_total: float
     challenger_bad: float
+    harm_only: bool = False
 
 
 @dataclass(slots=True)
@@ -254,6 +256,7 @@ class MetricEvidence:
             champion_bad=self._bad[0],
             challenger_total=self._strata.n_b,
             challenger_bad=self._bad[1],
+            harm_only=self.spec.harm_only,
         )
 
     def _recent_worse_than_margin(self) -> float | None:

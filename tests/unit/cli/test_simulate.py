@@ -83,8 +83,9 @@ def test_a_narrow_terminal_gets_no_longer_lines_and_no_colours(width: int) -> No
         (
             "counter: http_requests_total, ",
             "",
-            "spec.metrics.guardrails[0] must contain ['counter']",
+            "spec.metrics.guardrails[0] must have either counter and bad, or histogram",
         ),
+        ("pods: {port: 8080}", "", "spec.metrics.source must have exactly one of pods and"),
         ("margin: {", "colour: red, margin: {", "spec.metrics.guardrails[0] must not contain"),
         ('"0.5%"', "half", "guardrails[0].margin.absolute: 'half' is not a percentage"),
         ("for: 5m", "for: 5x", "spec.strategy.steps[0].for: '5x' is not a duration"),

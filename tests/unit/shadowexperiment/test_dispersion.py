@@ -11,7 +11,7 @@ from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.progress import Progress
 from shieldx.judgement.engine import Engine
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
-from shieldx.signals.readings import Counter, Pod, PodReadings, Reading, Scrape, Series
+from shieldx.signals.readings import Pod, PodReadings, Question, Reading, Scrape, Series
 from shieldx.stats import Dispersion
 from tests.support.experiments import SPEC
 
@@ -26,7 +26,7 @@ class Steady:
 
     async def scrape(
         self,
-        counters: Sequence[Counter],
+        questions: Sequence[Question],
         champion: Sequence[Pod],
         challenger: Sequence[Pod],
         *,
@@ -36,7 +36,7 @@ class Steady:
         fine, bad = Series(990 * self.rounds, bad=False), Series(10 * self.rounds, bad=True)
         value = Reading({"code='200'": fine, "code='500'": bad})
         champions, challengers = (
-            {pod.uid: PodReadings(pod, {c.name: value for c in counters}) for pod in arm}
+            {pod.uid: PodReadings(pod, {c.name: value for c in questions}) for pod in arm}
             for arm in (champion, challenger)
         )
         return Scrape(champions, challengers)
@@ -85,14 +85,14 @@ class Lagging(Steady):
 
     async def scrape(
         self,
-        counters: Sequence[Counter],
+        questions: Sequence[Question],
         champion: Sequence[Pod],
         challenger: Sequence[Pod],
         *,
         at: float,
     ) -> Scrape:
         self.asked_at.append(at)
-        found = await super().scrape(counters, champion, challenger, at=at)
+        found = await super().scrape(questions, champion, challenger, at=at)
         return replace(found, early=len(self.asked_at) < 3)
 
 
