@@ -239,7 +239,9 @@ def simulate(
         int | None,
         typer.Option(min=1, max=5000, help="Use the weights that so many pods can have."),
     ] = None,
-    horizon: Annotated[str, typer.Option(help="How far to look ahead.")] = "24h",
+    horizon: Annotated[
+        str | None, typer.Option(help="How far to look ahead; else as far as maxDuration.")
+    ] = None,
     runs: Annotated[
         int | None,
         typer.Option(min=50, max=20000, help="Runs of each challenger, however long they take."),

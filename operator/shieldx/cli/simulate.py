@@ -47,7 +47,7 @@ class Question:
     base_rates: Sequence[str] = ()
     effect: str = USUAL_EFFECT
     champion_pods: int | None = None
-    horizon: str = "24h"
+    horizon: str | None = None
     runs: int | None = None
     seed: int | None = None
 
@@ -84,7 +84,7 @@ def run(asked: Question) -> Simulation:
     base_rates = _base_rates(
         {each.name: each.base_rate for each in spec.guardrails}, asked.base_rates
     )
-    horizon = parse_duration(asked.horizon)
+    horizon = parse_duration(asked.horizon) if asked.horizon else spec.decision.max_duration
     if horizon < spec.decision.bucket:
         raise QuestionError(f"--horizon is at least one bucket, and {asked.horizon} is less")
     metrics = [each for each in question_of(experiment, base_rates) if each.name != RESTARTS.name]
@@ -175,7 +175,8 @@ def page(simulation: Simulation) -> Page:
         f"{experiment.name}: {asked.traffic:g} requests a second to both versions together, "
         f"buckets of {format_duration(decision.bucket)}; the challenger gets {steps}; nothing is "
         f"counted for {format_duration(spec.settle)} after each increase, and nothing is promoted "
-        f"before {format_duration(decision.min_duration)}."
+        f"before {format_duration(decision.min_duration)}; open is what has no verdict after "
+        f"{format_duration(simulation.horizon)}."
     )
     for metric in simulation.metrics:
         text.say(

@@ -114,7 +114,7 @@ class _Crowd:
         self.rolled_back = np.full((len(scenarios), runs), inf)
         self.alive = np.arange(rows)
         recent = asked.pop("recent_buckets")
-        del asked["min_buckets"]
+        self._fewest_buckets = asked.pop("min_buckets")
         self._streams = Streams(metrics, rows, **asked)
         self._beliefs = [Beliefs(metric, rows, recent_buckets=recent) for metric in self._guarded]
         self._rates = [
@@ -128,6 +128,7 @@ class _Crowd:
         self._holds = np.array([step.hold.total_seconds() for step in spec.steps])
         self._step = np.zeros(rows, dtype=np.int64)
         self._reached = np.zeros(rows)
+        self._buckets = np.zeros(rows, dtype=np.int64)
 
     def live(self, start: float, dice: Generator, requests: float) -> None:
         """Let one bucket pass, and take those that have ended out of the crowd."""
@@ -138,7 +139,9 @@ class _Crowd:
         n_b = np.where(counted, dice.poisson(requests * share), 0)
         self._count(n_a, n_b, dice)
         harmful = self._streams.harmful
-        fine = (n_a > 0) & (n_b > 0) & ~self._doubtful()
+        seen = (n_a > 0) & (n_b > 0)
+        self._buckets += seen
+        fine = seen & ~self._doubtful()
         due = fine & (end >= self._reached + self._holds[self._step])
         last = self._step == len(self._weights) - 1
         proven = due & last & ~harmful & self._proven() & (end >= self._least)
@@ -166,7 +169,7 @@ class _Crowd:
         return doubtful
 
     def _proven(self) -> Flags:
-        proven = self._streams.safe
+        proven: Flags = self._streams.safe & (self._buckets >= self._fewest_buckets)
         for beliefs, rate in self._believed():
             proven &= beliefs.recently_within_margin(rate)
         return proven
@@ -179,7 +182,7 @@ class _Crowd:
         if runs.all():
             return
         self.alive, self._step = self.alive[runs], self._step[runs]
-        self._reached = self._reached[runs]
+        self._reached, self._buckets = self._reached[runs], self._buckets[runs]
         self._rates = [rates[runs] for rates in self._rates]
         self._streams.keep(runs)
         for beliefs in self._beliefs:

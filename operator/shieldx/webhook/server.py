@@ -2,6 +2,7 @@
 
 POST /gate     a Deployment under experiment changes: `shieldx.webhook.gate`
 POST /inject   a pod that names a ledger is created: `shieldx.webhook.injection`
+POST /advise   an experiment is created, or asks for something else: `shieldx.webhook.advice`
 """
 
 import base64
@@ -13,6 +14,7 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 
 from shieldx.resources.creditledger import Injection
+from shieldx.webhook.advice import advise
 from shieldx.webhook.gate import Patch, rule
 from shieldx.webhook.injection import PodError, Relay, asked_ledger, inject
 
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 GATE_PATH: Final = "/gate"
 INJECT_PATH: Final = "/inject"
+ADVISE_PATH: Final = "/advise"
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024  # two Deployments as large as etcd takes them
 
 
@@ -38,7 +41,13 @@ def application(ledgers: Ledgers, relay: Relay) -> web.Application:
         return await inject_relay(request, ledgers, relay)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app.add_routes([web.post(GATE_PATH, gate), web.post(INJECT_PATH, injection)])
+    app.add_routes(
+        [
+            web.post(GATE_PATH, gate),
+            web.post(INJECT_PATH, injection),
+            web.post(ADVISE_PATH, advice),
+        ]
+    )
     return app
 
 
@@ -88,6 +97,18 @@ async def inject_relay(request: web.Request, ledgers: Ledgers, relay: Relay) -> 
         ) from malformed
     logger.info("Injected the relay", extra={"namespace": namespace, "ledger": ledger})
     return _allow(uid, patch, [_missing(namespace, ledger)] if says is None else [])
+
+
+async def advice(request: web.Request) -> web.Response:
+    """Answer one AdmissionReview of an experiment: always yes, perhaps with warnings."""
+    try:
+        review = await request.json()
+        uid, experiment = review["request"]["uid"], review["request"]["object"]
+    except (ValueError, KeyError, TypeError) as malformed:
+        raise web.HTTPBadRequest(
+            text=f"not the AdmissionReview of a ShadowExperiment: {malformed!r}"
+        ) from malformed
+    return _allow(uid, [], advise(experiment))
 
 
 def _disabled(ledger: str) -> str:

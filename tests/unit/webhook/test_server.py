@@ -1,6 +1,7 @@
 """The admission endpoints, as the API server talks to them."""
 
 import base64
+import copy
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from shieldx.resources.creditledger import Injection
 from shieldx.webhook.injection import Relay, inject
 from shieldx.webhook.server import application
+from tests.support.experiments import SPEC
 from tests.unit.webhook.test_gate import HOLD, deployment
 from tests.unit.webhook.test_injection import pod
 
@@ -60,7 +62,7 @@ async def test_a_review_that_changes_nothing_has_no_patch(client: TestClient[Any
     assert answer["response"] == {"uid": "u-1", "allowed": True}
 
 
-@pytest.mark.parametrize("path", ["/gate", "/inject"])
+@pytest.mark.parametrize("path", ["/gate", "/inject", "/advise"])
 async def test_what_is_no_review_is_refused(client: TestClient[Any, Any], path: str) -> None:
     for body in (b"", b"[]", b'{"request": {"uid": 1}}'):
         assert (await client.post(path, data=body)).status == 400
@@ -115,3 +117,26 @@ async def test_a_pod_that_names_no_ledger_passes(client: TestClient[Any, Any]) -
     response = (await (await client.post("/inject", json=asked(given))).json())["response"]
 
     assert response == {"uid": "u-1", "allowed": True}
+
+
+async def test_an_experiment_that_will_starve_is_allowed_and_told(
+    client: TestClient[Any, Any],
+) -> None:
+    spec = copy.deepcopy(SPEC)
+    spec["metrics"]["guardrails"][0]["margin"] = {"relative": "1%"}
+    review = asked({"metadata": {"name": "trial"}, "spec": spec})
+    response = (await (await client.post("/advise", json=review)).json())["response"]
+
+    assert (response["uid"], response["allowed"]) == ("u-1", True)
+    (warning,) = response["warnings"]
+    assert warning.startswith("guardrail errors: proving under 1.01% at 1% takes")
+    assert warning.endswith("See: shieldx simulate")
+
+
+async def test_an_experiment_that_will_end_is_allowed_without_a_word(
+    client: TestClient[Any, Any],
+) -> None:
+    for given in ({"metadata": {"name": "trial"}, "spec": SPEC}, {"spec": {"strategy": 5}}, None):
+        answer = await client.post("/advise", json={"request": {"uid": "u-1", "object": given}})
+
+        assert (await answer.json())["response"] == {"uid": "u-1", "allowed": True}
