@@ -1,8 +1,11 @@
 """Whole trials against a cluster in memory; and an operator that dies after any of its writes."""
 
+from collections.abc import Mapping
+
 import pytest
 
-from tests.support.experiments import World
+from tests.support.experiments import SPEC, World
+from tests.support.fake_cluster import Json
 
 
 async def idle() -> World:
@@ -244,18 +247,21 @@ async def test_more_champions_mean_more_challengers() -> None:
     assert world.replicas_seen == [0, 1, 2]
 
 
-SCENARIOS = {
-    "good": (["v2"], "Promoted"),
-    "bad": (["bad"], "RolledBack"),
-    "replaced": (["v2", "v3"], "Promoted"),
-    "reverted": (["v2", "v1"], "Idle"),
+OVERDUE = {"minDuration": "20s", "maxDuration": "25s", "onDeadline": "rollback"}
+# Versions in the order in which they are released, how that ends, and what is asked otherwise.
+SCENARIOS: Mapping[str, tuple[list[str], str, Json]] = {
+    "good": (["v2"], "Promoted", {}),
+    "bad": (["bad"], "RolledBack", {}),
+    "replaced": (["v2", "v3"], "Promoted", {}),
+    "reverted": (["v2", "v1"], "Idle", {}),
+    "overdue": (["v2"], "RolledBack", OVERDUE),
 }
 
 
 async def play(scenario: str, die_after: int | None) -> World:
     """Play a scenario with an operator that dies after its n-th write, and starts anew."""
-    images, end = SCENARIOS[scenario]
-    world = World()
+    images, end, decision = SCENARIOS[scenario]
+    world = World({**SPEC, "decision": {**SPEC["decision"], **decision}})
     world.cluster.die_after = die_after
     await world.until("Idle")
     await world.rest(passes=20)

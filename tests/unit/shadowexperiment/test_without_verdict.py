@@ -304,19 +304,6 @@ def test_what_happens_without_a_verdict_is_no_part_of_the_question(edit: Json) -
     assert configuration_hash(edited) == configuration_hash(SPEC)
 
 
-async def test_a_second_attempt_is_judged_at_half_the_risk_from_its_first_bucket() -> None:
-    # The first run is withdrawn before anything was counted, so both begin at the same state.
-    world = await on_trial("bad")
-    world.release("v1")
-    await world.until("Idle")
-    world.release("bad")
-    await world.until("RolledBack")
-
-    harm = float(world.status["decision"].split("evidence of harm ")[1].split(",")[0])
-    assert "needed 200" in world.status["decision"]
-    assert harm >= 200
-
-
 def condition(world: World, name: str) -> Json:
     found: Json
     (found,) = [each for each in world.status["conditions"] if each["type"] == name]
