@@ -126,7 +126,9 @@ class Evidence:
             for bucket in self._pending:
                 self._baseline.add(bucket)
             self._forget_run()
-            return self._beginning(spec, progress)
+            beginning = self._beginning(spec, progress)
+            since = blind_since(progress, beginning, operator_started=started)
+            return replace(beginning, blind_since=since)
         stored = self._engines.get(progress.engine)
         judgment, engine = judge(
             spec, progress, self._pending, operator_started=started, engine=deepcopy(stored)

@@ -16,8 +16,9 @@ LATENCY: Json = {
 }
 
 
-async def idle(passes: int = 20) -> World:
+async def idle(passes: int = 20, **decision: str) -> World:
     spec = copy.deepcopy(SPEC)
+    spec["decision"] |= decision
     spec["metrics"]["guardrails"].append(LATENCY)
     world = World(spec)
     await world.until("Idle")
@@ -60,6 +61,18 @@ async def test_a_champion_that_was_not_measured_before_is_measured_before_anythi
     world.silent = False
     await world.until("Promoted")
     assert world.phases_seen[-3:] == ["Stepping", "Promoting", "Promoted"]
+
+
+async def test_a_champion_that_is_never_measured_is_silence_too() -> None:
+    world = await idle(noData="rollback", noDataAfter="1m")
+    world.release("v2")
+    await world.until("Preparing")
+    world.silent = True
+    world.die()
+    await world.until("RolledBack")
+
+    assert world.runs[0]["status"]["outcome"] == "NoData"
+    assert "of the champion is not known yet" in world.status["decision"]
 
 
 async def test_the_operator_may_die_at_any_time() -> None:

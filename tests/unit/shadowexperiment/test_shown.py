@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from controllers.shadowexperiment.evidence import MOST_BOUNDARIES
 from controllers.shadowexperiment.shown import Flow, Risks, Shown, shown
 from shieldx.judgement.engine import Engine
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
@@ -161,6 +162,19 @@ async def test_status_shows_only_what_the_definition_describes() -> None:
     seen = {path for entry in world.status["metrics"] for path in paths(entry)}
     assert seen == described
     assert len(json.dumps(world.status["metrics"][0])) < 1024
+
+
+def test_a_record_has_room_for_every_metric_that_there_can_be() -> None:
+    kinds = load_crds()
+    sizes = {
+        (kind, path): node["maxItems"]
+        for kind in ("ShadowExperiment", "ExperimentRun")
+        for path, node in nodes(schema_of(kinds[kind]))
+        if "maxItems" in node
+    }
+    most = sizes["ShadowExperiment", ".spec.metrics.guardrails"] * MOST_BOUNDARIES + 1
+
+    assert sizes["ExperimentRun", ".status.metrics"] >= most
 
 
 def paths(entry: Shown, prefix: str = "") -> set[str]:
