@@ -1,12 +1,14 @@
 """`shieldx ledger …`: what people ask of a ledger's books, without its API."""
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
+
+import uvloop
 
 from shieldx.ledger.dsn import DsnError, read_dsn
 from shieldx.ledger.embedded import EmbeddedError, EmbeddedPostgres, running_dsn
@@ -18,6 +20,7 @@ from shieldx.ledger.verify import verify as verify_books
 CLEAN: Final = 0
 BROKEN: Final = 1
 UNKNOWN: Final = 2
+TELL_SECONDS: Final = 0.5
 
 
 class QuestionError(Exception):
@@ -57,7 +60,7 @@ def verify(question: Question) -> int:
     """Re-derive chain and balances, say how they are, and return the exit code."""
     refusals = (DsnError, EmbeddedError, ShardUnavailableError, SealError, QuestionError)
     try:
-        report = asyncio.run(_verify(question))
+        report = uvloop.run(_verify(question))
     except refusals as error:
         sys.stderr.write(f"shieldx ledger verify: {error}\n")
         return UNKNOWN
@@ -75,7 +78,31 @@ async def _verify(question: Question) -> Report:
     if question.receipt is not None and ring is None:
         raise QuestionError("a receipt is checked with the ledger's keys: give --receipt-keys DIR")
     async with _dsn(question) as dsn:
-        return await verify_books(dsn, ring, end, question.receipt)
+        with telling(sys.stderr) as progress:
+            return await verify_books(dsn, ring, end, question.receipt, progress=progress)
+
+
+@contextmanager
+def telling(to: TextIO) -> Iterator[Callable[[int, int], None] | None]:
+    """Keep a line on a terminal that says how far it is; nothing elsewhere."""
+    if not to.isatty():
+        yield None
+        return
+    began = told = time.monotonic()
+
+    def tell(done: int, of: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= TELL_SECONDS:
+            told = now
+            to.write(f"\r{done:,} of {of:,} entries, {done / (now - began):,.0f}/s\x1b[K")
+            to.flush()
+
+    try:
+        yield tell
+    finally:
+        to.write("\r\x1b[K")
+        to.flush()
 
 
 @asynccontextmanager

@@ -68,8 +68,8 @@ class Copy:
             return chunk[HEADER:] or await self.chunk()
         return chunk
 
-    async def fill(self) -> None:
-        """Read until the end; `chunk` says what went wrong."""
+    async def fill(self) -> bool:
+        """Read until the end, and say whether it was reached; if not, `chunk` says why."""
         try:
             await self._connection.copy_from_query(
                 self._query, output=self._chunks.put, format="binary"
@@ -77,6 +77,8 @@ class Copy:
             await self._chunks.put(b"")
         except Exception as problem:  # noqa: BLE001 - raised where the rows are waited for.
             await self._chunks.put(problem)
+            return False
+        return True
 
 
 @asynccontextmanager
@@ -85,16 +87,17 @@ async def copying(snapshot: Snapshot, query: str) -> AsyncIterator[Copy]:
     connection = await connect(snapshot.dsn, command_seconds=WEEK_SECONDS)
     try:
         await connection.execute(PATIENT)
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await connection.execute(f"set transaction snapshot '{snapshot.name}'")
-            copy = Copy(connection, query)
-            reading = asyncio.create_task(copy.fill())
-            try:
-                yield copy
-            finally:
-                if not reading.done():
-                    connection.terminate()  # Nobody wants the rest.
-                    reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+        await connection.execute("begin isolation level repeatable read read only")
+        await connection.execute(f"set transaction snapshot '{snapshot.name}'")
+        copy = Copy(connection, query)
+        reading = asyncio.create_task(copy.fill())
+        try:
+            yield copy
+        finally:
+            await asyncio.sleep(0)
+            reading.cancel()  # Nobody wants the rest.
+            (ended,) = await asyncio.gather(reading, return_exceptions=True)
+        if ended is True:
+            await connection.close()
     finally:
         connection.terminate()

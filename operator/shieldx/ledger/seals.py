@@ -50,6 +50,10 @@ class KeyRing:
 
     __hash__ = None  # type: ignore[assignment]  # Keys are not for looking things up by.
 
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, bytes]]]:
+        """Travel to another process of the same program as keys: what is set up stays here."""
+        return type(self), (self._keys,)
+
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read the keys of a mounted directory."""

@@ -45,14 +45,19 @@ async def verify(
             return Report(0, 0, 0, 0, 0, 0, "head: its row is missing")
         follower = Follower(snapshot, session, head["shard"])
         entries = head["position"]
-        apart = entries >= long
-        async with asyncio.TaskGroup() as tasks:
-            linking = tasks.create_task(_links(snapshot, known, apart=apart))
-            following = tasks.create_task(
+        both = (
+            asyncio.create_task(_links(snapshot, known, apart=entries >= long)),
+            asyncio.create_task(
                 follower.follow(lambda done: progress(done, entries) if progress else None)
-            )
-        chained = linking.result()
-        problem = _first(chained.finding, following.result())
+            ),
+        )
+        try:
+            chained, finding = await asyncio.gather(*both)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+        problem = _first(chained.finding, finding)
         if problem is None:
             try:
                 await compare_standing(snapshot, session, head, chained, follower.books)
