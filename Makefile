@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CLUSTER ?= auto
 export CLUSTER
 
-.PHONY: help demo demo-down test test-matrix fuzz-api proofs bench-ledger chaos-ledger check e2e cluster cluster-down images docs lock clean
+.PHONY: help demo demo-down test test-matrix engine-machine fuzz-api proofs bench-ledger chaos-ledger check e2e cluster cluster-down images docs lock clean
 
 help:  ## Say what each target does.
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -37,6 +37,9 @@ test: $(VENV)/installed  ## Everything that needs no cluster, with a real Postgr
 
 test-matrix: $(VENV)/installed  ## The ledger's tests on PostgreSQL 15, 16, 17 and 18 (SKIP="16 17" leaves some out).
 	@PYTHONPATH=operator:. $(PY) -m tests.matrix $(or $(TESTS),tests/postgres) $(if $(SKIP),--skip $(SKIP))
+
+engine-machine: $(VENV)/installed  ## Engines at once on a real Postgres, harmed at random (EXAMPLES=1000), each time otherwise.
+	@ENGINE_EXAMPLES=$(or $(EXAMPLES),1000) $(PY) -m pytest -q tests/postgres/test_engine_machine.py
 
 fuzz-api: $(VENV)/installed  ## Schemathesis against the API: no answer that its document does not promise.
 	@PYTHONPATH=operator:. $(PY) -m tests.fuzz

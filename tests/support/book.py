@@ -56,11 +56,20 @@ class Book:
         return self.request(Request("me", operations, (key,), atomic=True))
 
     def request(self, request: Request) -> list[Answer]:
+        answers, changes = self.decided(request)
+        self.accept(changes)
+        return answers
+
+    def decided(self, request: Request) -> tuple[list[Answer], Changes]:
+        """Return what a request would be answered and change, changing nothing."""
         self._look_for_due()
-        answers, changes = decide(self.state, [request], self.now)
+        (answers,), changes = decide(self.state, [request], self.now)
+        return answers, changes
+
+    def accept(self, changes: Changes) -> None:
+        """Let the book know what was decided."""
         merge(self.state, changes)
         self.history.append(changes)
-        return answers[0]
 
     def settled(self) -> tuple[dict[str, Account], dict[str, Lot]]:
         """Return all accounts and lots as they are once time has been heard, changing nothing."""
