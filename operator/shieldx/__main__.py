@@ -258,6 +258,23 @@ def simulate(
 
 
 @app.command()
+def replay(
+    *,
+    file: Annotated[Path, typer.Option("--file", "-f", help="The recorded buckets, JSON.")],
+    experiment: Annotated[
+        Path | None,
+        typer.Option(help="Judge by this ShadowExperiment, YAML, and not by the recorded one."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the evidence into this SVG file.")] = None,
+    output: Annotated[Format, typer.Option("--output", "-o", help="How to answer.")] = Format.TEXT,
+) -> None:
+    """Say what the rule would have done on recorded buckets; exit 2 for a mistake."""
+    from shieldx.cli.replay import replay as run_replay
+
+    sys.exit(run_replay(file, experiment, plot, output))
+
+
+@app.command()
 def explain(
     *,
     name: Annotated[

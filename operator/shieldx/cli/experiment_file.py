@@ -59,7 +59,11 @@ class Experiment:
 
 def read_experiment(file: Path) -> Experiment:
     """Return the one ShadowExperiment of a YAML or JSON file; `-` is standard input."""
-    document = _only_experiment(file)
+    return experiment_of(_only_experiment(file), str(file))
+
+
+def experiment_of(document: Json, file: str) -> Experiment:
+    """Return what a document asks for; `file` is where it comes from, for what is said of it."""
     definition = _definition()
     filled = _defaulted(definition, document)
     _check_shape(file, definition, filled)
@@ -128,7 +132,7 @@ def _defaulted(schema: Json, value: Any) -> Any:
     return value
 
 
-def _check_shape(file: Path, definition: Json, document: Json) -> None:
+def _check_shape(file: str, definition: Json, document: Json) -> None:
     try:
         fastjsonschema.compile(definition, use_default=False)(document)
     except fastjsonschema.JsonSchemaValueException as error:

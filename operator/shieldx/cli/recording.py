@@ -1,0 +1,121 @@
+"""The format of a recorded trial: an experiment, and what was counted, bucket by bucket.
+
+JSON; docs/how-to/ask-about-an-experiment.md describes it to people. Counts are by pod, since the
+scatter between the pods of one version is part of the evidence; whoever has sums gives one pod.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from shieldx.cli.experiment_file import Experiment, ExperimentFileError, experiment_of
+from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, MetricBucket
+
+type Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+type Time = Annotated[float, msgspec.Meta(ge=0, le=253402300799)]  # until the year 9999
+type Pods = dict[str, tuple[Count, Count]]
+
+
+class RecordedMetric(msgspec.Struct, forbid_unknown_fields=True):
+    """By pod: requests, and how many of them were bad."""
+
+    champion: Pods
+    challenger: Pods
+
+
+class Restarts(msgspec.Struct, forbid_unknown_fields=True):
+    """Of each version: pods, and how many of them restarted."""
+
+    champion: tuple[Count, Count]
+    challenger: tuple[Count, Count]
+
+
+class RecordedBucket(msgspec.Struct, forbid_unknown_fields=True):
+    """One closed window; `end` in seconds since 1970. A metric that is absent was not counted."""
+
+    end: Time
+    metrics: dict[str, RecordedMetric]
+    restarts: Restarts | None = None
+
+
+class Document(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The whole file."""
+
+    buckets: list[RecordedBucket]
+    experiment: dict[str, Any] | None = None
+    base_rates: dict[str, float] = {}
+
+
+class RecordingError(Exception):
+    """The file is no recording; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was asked, and what was counted."""
+
+    experiment: Experiment
+    base_rates: Mapping[str, float]
+    buckets: tuple[Bucket, ...]
+
+
+def read_recording(file: Path, experiment: Experiment | None) -> Recording:
+    """Return a recording; `experiment`, where given, takes the place of the recorded one."""
+    try:
+        document = msgspec.json.decode(file.read_bytes(), type=Document)
+    except OSError as error:
+        raise RecordingError(f"{file} cannot be read: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordingError(f"{file}: {error}") from error
+    if experiment is None:
+        if document.experiment is None:
+            raise RecordingError(f"{file} has no experiment: say which with --experiment FILE")
+        try:
+            experiment = experiment_of(document.experiment, f"{file}, experiment")
+        except ExperimentFileError as error:
+            raise RecordingError(str(error)) from error
+    ends = [bucket.end for bucket in document.buckets]
+    if not ends or any(late <= early for early, late in pairwise(ends)):
+        raise RecordingError(f"{file}: buckets must be there, in the order of their ends")
+    assumed = {each.name: each.base_rate for each in experiment.spec.guardrails}
+    length = experiment.spec.decision.bucket.total_seconds()
+    return Recording(
+        experiment,
+        document.base_rates or assumed,
+        tuple(_bucket(each, length) for each in document.buckets),
+    )
+
+
+def _bucket(recorded: RecordedBucket, length: float) -> Bucket:
+    restarts = recorded.restarts
+    return Bucket(
+        recorded.end - length,
+        recorded.end,
+        {name: _metric(each) for name, each in recorded.metrics.items()},
+        (0, 0, 0, 0) if restarts is None else (*restarts.champion, *restarts.challenger),
+    )
+
+
+def _metric(recorded: RecordedMetric) -> MetricBucket:
+    if any(
+        bad > n for pods in (recorded.champion, recorded.challenger) for n, bad in pods.values()
+    ):
+        raise RecordingError("a pod counted more bad requests than requests: [requests, bad]")
+    champion, challenger = _sum(recorded.champion), _sum(recorded.challenger)
+    both = champion[0] > 0 and challenger[0] > 0
+    return MetricBucket(
+        recorded.champion,
+        recorded.challenger,
+        (*champion, *challenger) if both else None,
+        EvidenceState.SUFFICIENT if both else EvidenceState.INSUFFICIENT,
+        EvidenceReason.COUNTED if both else EvidenceReason.NO_TRAFFIC,
+        "recorded",
+    )
+
+
+def _sum(pods: Pods) -> tuple[float, float]:
+    return sum(n for n, _ in pods.values()), sum(bad for _, bad in pods.values())
