@@ -109,7 +109,8 @@ def page(replayed: Replay) -> Page:
     text = Page()
     text.say(
         f"{experiment.name}: {len(replayed.moments)} buckets; a roll-back needs evidence of harm "
-        f"{rollback:.4g}, a promotion evidence of safety {promotion:.4g} on every guardrail."
+        f"{rollback:.4g} on average over guardrails and restarts, a promotion evidence of safety "
+        f"{promotion:.4g} on every guardrail."
     )
     text.say("")
     text.tabulate(
