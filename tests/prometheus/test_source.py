@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -12,10 +12,21 @@ import pytest
 from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, Recorder
 from shieldx.signals.prometheus import PrometheusSource
 from shieldx.signals.prometheus_server import Prometheus
-from shieldx.signals.readings import Counter, Problem, Reading, Scrape, Trouble
+from shieldx.signals.readings import (
+    Counter,
+    Histogram,
+    PodReadings,
+    Problem,
+    Reading,
+    Scrape,
+    Series,
+    Trouble,
+)
 from shieldx.signals.selector import Selector
 from tests.support.exposed import Exposed
 from tests.support.prometheus import SCRAPE_SECONDS, PrometheusServer
+
+pytestmark = pytest.mark.timeout(300)  # Prometheus takes its time to start, and to scrape.
 
 ERRORS = Counter("errors", "http_requests_total", Selector.parse('code=~"5.."'))
 BUCKET = 3.0
@@ -91,6 +102,10 @@ def whole(seen: Scrape) -> bool:
     return all(isinstance(it, Reading) and it.series for it in readings(seen))
 
 
+def arms(seen: Scrape) -> tuple[Mapping[str, PodReadings], Mapping[str, PodReadings]]:
+    return seen.champion, seen.challenger
+
+
 def troubles(seen: Scrape) -> list[Trouble | None]:
     return [it.trouble if isinstance(it, Problem) else None for it in readings(seen)]
 
@@ -156,6 +171,64 @@ async def test_a_pod_that_two_jobs_scrape_is_not_counted_twice(shop: Shop) -> No
     assert "from job 'shop' at" in problem
     assert "spec.metrics.source.prometheus.matchLabels" in problem
     assert [len(it.series) for it in readings(chosen) if isinstance(it, Reading)] == [1, 1, 1]
+
+
+async def test_the_sidecar_of_a_pod_is_no_second_count_of_the_app(shop: Shop) -> None:
+    async with AsyncExitStack() as stack:
+        relays = [await stack.enter_async_context(Exposed(it.name)) for it in shop.all]
+        for relay in relays:
+            relay.raw = 'relayed_total{status="402"} 3'
+        targets = {"shop": shop.all, "relay": relays}
+        shop.server.scrape(
+            {job: {it.name: it.address for it in pods} for job, pods in targets.items()}
+        )
+        refusals = Counter("refusals", "relayed_total", Selector.parse('status="402"'))
+        source = shop.source()
+        pods = [it.pod for it in shop.all]
+        for _ in range(120):
+            seen = await source.scrape([ERRORS, refusals], pods, [], at=time.time())
+            found = [it.readings for it in seen.champion.values()]
+            if all(isinstance(v, Reading) and v.series for it in found for v in it.values()):
+                break
+            await asyncio.sleep(0.25)
+
+    for it in found:
+        errors, refused = it["errors"], it["refusals"]
+        assert isinstance(errors, Reading)
+        assert isinstance(refused, Reading)
+        assert errors.series == {"code='200'": Series(1000)}
+        assert refused.series == {"status='402'": Series(3, bad=True)}
+
+
+async def test_a_histogram_says_how_many_were_slower(shop: Shop) -> None:
+    latency = Histogram("latency", "seconds")
+    source = shop.source()
+    recorder = Recorder(["latency"], BUCKET)
+
+    def show(at_most: int, total: int) -> None:
+        for it in shop.all:
+            it.raw = f'seconds_bucket{{le="0.25"}} {at_most}\nseconds_bucket{{le="+Inf"}} {total}'
+
+    async def seen(total: int) -> Scrape:
+        for _ in range(120):
+            pods = [[it.pod for it in arm] for arm in (shop.champion, shop.challenger)]
+            scrape = await source.scrape([latency], *pods, at=time.time())
+            found = [it.readings["latency"] for arm in arms(scrape) for it in arm.values()]
+            if all(
+                isinstance(v, Reading) and any(it.value == total for it in v.series.values())
+                for v in found
+            ):
+                return scrape
+            await asyncio.sleep(0.25)
+        raise AssertionError(f"never: {found}")
+
+    show(90, 100)
+    recorder.add(await seen(100), 0)
+    show(180, 200)
+    recorder.add(await seen(200), BUCKET)
+
+    (closed,) = recorder.closed()
+    assert closed.metrics["latency<=0.25"].counts == (200, 20, 100, 10)
 
 
 async def test_what_cannot_be_scraped_is_said_and_is_no_value(shop: Shop) -> None:
