@@ -4,6 +4,7 @@ Thousands of experiments are idle at any time and each remembers an hour, so the
 running sums with a few marks to subtract, not as buckets.
 """
 
+from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ LONGEST_SECONDS: Final = 3600.0
 FEWEST_BUCKETS: Final = 10
 FEWEST_REQUESTS: Final = 100
 _MARK_SECONDS: Final = 300.0
+# A histogram has a dozen boundaries, and each a past.
+_BOUNDARY_MARK_SECONDS: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +29,23 @@ class _Mark:
     buckets: int
     total: float
     bad: float
-    dispersion: tuple[float, ...]
+    dispersion: "array[float]"
 
 
 class _Past:
     """The past of one metric: sums since the beginning, and marks from the last hour."""
 
-    __slots__ = ("_bad", "_buckets", "_dispersion", "_marks", "_total")
+    __slots__ = ("_bad", "_buckets", "_dispersion", "_mark_seconds", "_marks", "_total")
 
-    def __init__(self) -> None:
+    def __init__(self, mark_seconds: float = _MARK_SECONDS) -> None:
+        self._mark_seconds = mark_seconds
         self._buckets = 0
         self._total = self._bad = 0.0
         self._dispersion = Dispersion()
         self._marks: deque[_Mark] = deque()
 
     def add(self, start: float, end: float, pods: Mapping[str, tuple[float, float]]) -> None:
-        if not self._marks or start - self._marks[-1].end >= _MARK_SECONDS:
+        if not self._marks or start - self._marks[-1].end >= self._mark_seconds:
             self._marks.append(self._mark(start))
         while self._marks[0].end < end - LONGEST_SECONDS and len(self._marks) > 1:
             self._marks.popleft()
@@ -58,14 +62,17 @@ class _Past:
             buckets=now.buckets - then.buckets,
             total=now.total - then.total,
             bad=now.bad - then.bad,
-            dispersion=tuple(
-                max(this - that, 0.0)
-                for this, that in zip(now.dispersion, then.dispersion, strict=True)
+            dispersion=array(
+                "d",
+                (
+                    max(this - that, 0.0)
+                    for this, that in zip(now.dispersion, then.dispersion, strict=True)
+                ),
             ),
         )
 
     def _mark(self, end: float) -> _Mark:
-        numbers = tuple(self._dispersion.dump())
+        numbers = array("d", self._dispersion.dump())
         return _Mark(end, self._buckets, self._total, self._bad, numbers)
 
 
@@ -91,7 +98,7 @@ class Baseline:
                 self._pasts = {
                     k: v for k, v in self._pasts.items() if k not in named_under(name, self._pasts)
                 }
-                self._pasts |= {boundary: _Past() for boundary in boundaries}
+                self._pasts |= {it: _Past(_BOUNDARY_MARK_SECONDS) for it in boundaries}
         for name, past in self._pasts.items():
             if name in bucket.metrics and (pods := bucket.metrics[name].champion):
                 past.add(bucket.start, bucket.end, pods)
