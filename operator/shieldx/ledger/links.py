@@ -6,6 +6,7 @@ before them, which is what `chain` hashes.
 """
 
 import hashlib
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,7 @@ QUERY: Final = (
 )
 # How many cells with lengths of their own an entry has before its hash.
 _CELLS: Final = 5
+_HEAD: Final = struct.Struct(">hiqiq")
 _VERSION: Final = bytes([VERSION])
 _HASH_LENGTH: Final = LENGTH.pack(hashlib.sha256().digest_size)
 
@@ -65,23 +67,25 @@ async def follow_links(snapshot: Snapshot, known: Known) -> Chained:
     return chained
 
 
-def _follow(chunk: bytes, chained: Chained, known: Known) -> None:
+def _follow(chunk: bytes, chained: Chained, known: Known) -> None:  # noqa: C901 - one loop, on the hot path.
     """Take in the entries of a chunk, up to the first that does not fit."""
-    length, sha256, join = LENGTH.unpack_from, hashlib.sha256, b"".join
+    head, length = _HEAD.unpack_from, LENGTH.unpack_from
+    sha256, join = hashlib.sha256, b"".join
     recorded = known.recorded.position if known.recorded else 0
-    sealing = known.ring is not None
+    seal = known.ring.seal if known.ring else None
+    wanted = known.receipt.encode() if known.receipt else None
     position, at, digest = chained.position, chained.at, chained.hash
     place, end = 0, len(chunk) - TRAILER
     while place < end:
-        # A row: a count of 2 bytes, position and at of 4 + 8 each, and cells with their lengths.
-        cell = place + 26
+        # A row: a count, position and time with their lengths, and cells with theirs.
+        cell = place + _HEAD.size
         for _ in range(_CELLS):
             cell += 4 + length(chunk, cell)[0]
         hashed = join((digest, _VERSION, chunk[place + 6 : place + 14], chunk[place + 18 : cell]))
         digest = sha256(hashed).digest()
         position += 1
-        then, at = at, int.from_bytes(chunk[place + 18 : place + 26], signed=True)
-        said = int.from_bytes(chunk[place + 6 : place + 14], signed=True)
+        then = at
+        _, _, said, _, at = head(chunk, place)
         (size,) = length(chunk, cell)
         (sealed,) = length(chunk, cell + 4 + size)
         place = cell + 8 + size + max(sealed, 0)
@@ -97,9 +101,15 @@ def _follow(chunk: bytes, chained: Chained, known: Known) -> None:
             problem = f"entry {position}: it is older than the entry before it"
         elif position == recorded:
             problem = _recorded(position, digest, known)
-        if problem is None and sealing:
+        if problem is None and seal is not None:
             receipt = None if sealed < 0 else chunk[place - sealed : place]
-            problem = _receipt(position, digest, receipt, chained, known)
+            # Most are sealed with the key that seals now.
+            if receipt != seal(digest).encode():
+                problem = _receipt(position, digest, receipt, chained, known)
+            if problem is None and receipt is not None:
+                chained.sealed += 1
+                if receipt == wanted:
+                    chained.receipt_at = position
         if problem is not None:
             chained.finding = Finding(position, problem)
             return
@@ -121,14 +131,8 @@ def _receipt(
     if receipt is None:
         # The first ones may be from before this ledger had keys.
         return f"{where}: its receipt is missing" if chained.sealed else None
-    said = receipt.decode(errors="replace")
     try:
-        genuine = known.ring.genuine(said, digest)
+        genuine = known.ring.genuine(receipt.decode(errors="replace"), digest)
     except SealError as problem:
         return f"{where}: {problem}"
-    if not genuine:
-        return f"{where}: its receipt was not made with the ledger's key"
-    chained.sealed += 1
-    if said == known.receipt:
-        chained.receipt_at = position
-    return None
+    return None if genuine else f"{where}: its receipt was not made with the ledger's key"
