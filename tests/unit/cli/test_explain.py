@@ -50,6 +50,8 @@ async def test_a_roll_back_is_explained_with_its_numbers_and_counters() -> None:
         errors["harm"]["log"] > 20  # larger than what is shown
     )
     assert errors["championRates"]["frozen"] == float(world.status["baseRates"][0]["rate"])
+    # Alone it would need twice as much: restarts have the other half of the say.
+    assert errors["harm"]["neededLog"] == pytest.approx(math.log(200))
     assert "safety" not in restarts
 
 
