@@ -9,10 +9,12 @@ later claims wait for. So the rate holds in the long run, whatever the size of a
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 CAPACITY: Final = 50_000
+# What was gained in many small steps is not short of a rounding error.
+HAIR: Final = 1e-9
 
 
 class Rate(NamedTuple):
@@ -38,6 +40,8 @@ class Ask(NamedTuple):
 
 
 type Waits = tuple[float, ...]
+# A claim before anybody needs its names.
+type Cost = tuple[str, int, Rate]
 
 
 class LocalBuckets:
@@ -51,15 +55,39 @@ class LocalBuckets:
     def __len__(self) -> int:
         return len(self._filled)
 
+    def spend(self, costs: Iterable[Cost]) -> bool:
+        """Spend all of this if all of it is there, else nothing: the way of nearly every request.
+
+        It grants what `take` grants when all is needed; `take` can also say how long to wait.
+        """
+        now = self._monotonic()
+        filled = self._filled
+        left: list[tuple[str, float]] = []
+        for bucket, cost, (per_second, burst) in costs:
+            known = filled.get(bucket)
+            level: float = burst
+            if known is not None:
+                level, at = known
+                if now > at:
+                    level = min(burst, level + (now - at) * per_second)
+            if min(cost, burst) - level - HAIR > 0:
+                return False
+            left.append((bucket, level - cost))
+        self._keep(left, now)
+        return True
+
     def take(self, ask: Ask) -> Waits:
         """Spend what can be granted; return, a claim, in how many seconds it could be, 0 if now."""
         now = self._monotonic()
         levels = [self._level(claim, now) for claim in ask.claims]
         waits = tuple(map(_wait, ask.claims, levels))
         if not any(waits[: ask.needed]):
-            for claim, level, wait in zip(ask.claims, levels, waits, strict=True):
-                if not wait:
-                    self._keep(claim.bucket, level - claim.cost, now)
+            left = [
+                (claim.bucket, level - claim.cost)
+                for claim, level, wait in zip(ask.claims, levels, waits, strict=True)
+                if not wait
+            ]
+            self._keep(left, now)
         return waits
 
     def _level(self, claim: Claim, now: float) -> float:
@@ -67,16 +95,17 @@ class LocalBuckets:
         level, at = self._filled.get(claim.bucket, (burst, now))
         return min(burst, level + max(0.0, now - at) * claim.rate.per_second)
 
-    def _keep(self, bucket: str, level: float, now: float) -> None:
-        self._filled[bucket] = level, now
-        self._filled.move_to_end(bucket)
-        if len(self._filled) > self._capacity:
-            self._filled.popitem(last=False)
+    def _keep(self, left: Iterable[tuple[str, float]], now: float) -> None:
+        filled = self._filled
+        for bucket, level in left:
+            filled[bucket] = level, now
+            filled.move_to_end(bucket)
+        while len(filled) > self._capacity:
+            filled.popitem(last=False)
 
 
 def _wait(claim: Claim, level: float) -> float:
-    # A hair of patience: what was gained in many small steps is not short of a rounding error.
-    missing = min(claim.cost, claim.rate.burst) - level - 1e-9
+    missing = min(claim.cost, claim.rate.burst) - level - HAIR
     return missing / claim.rate.per_second if missing > 0 else 0.0
 
 

@@ -48,7 +48,7 @@ class Guards(Collector):
 
     def follow(self, config: Config) -> None:
         """Take up what may change while the process runs."""
-        self.throttle.limits = config.rate_limit
+        self.throttle.follow(config.rate_limit)
 
     def acknowledged(self, answers: Sequence[Answer]) -> None:
         """Take notice of what this process is about to tell of its writes."""

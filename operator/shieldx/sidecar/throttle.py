@@ -17,7 +17,7 @@ from typing import Final
 
 from shieldx.ledger import operations as ops
 from shieldx.sidecar.auth import Caller
-from shieldx.sidecar.buckets import Ask, Claim, LocalBuckets, Rate, Waits, whole_seconds
+from shieldx.sidecar.buckets import Ask, Claim, Cost, LocalBuckets, Rate, Waits, whole_seconds
 from shieldx.sidecar.config import RateLimit
 from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.rights import Refusal
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 CODE: Final = "rate_limited"
 CLIENT: Final = "client"
 ACCOUNT: Final = "account"
+NOBODY: Final[dict[str, Refusal]] = {}
 
 type Refused = Mapping[str, Refusal]
 type Then = Callable[[Refused], None]
@@ -39,13 +40,19 @@ class Throttle:
     def __init__(
         self, limits: RateLimit, local: LocalBuckets, shared: SharedBuckets | None = None
     ) -> None:
-        self.limits = limits
         self.refused: Counter[str] = Counter()
+        self._client: Rate | None = None
+        self._account: Rate | None = None
         self._local = local
         self._shared = shared
+        self.follow(limits)
 
     def __len__(self) -> int:
         return len(self._local)
+
+    def follow(self, limits: RateLimit) -> None:
+        """Hold to these limits from now on; what has been spent stays spent."""
+        self._client, self._account = limits.client_rate(), limits.account_rate()
 
     def admit(
         self,
@@ -62,10 +69,14 @@ class Throttle:
         `accounts` has one for each operation that is about one. Unless all is granted or nothing
         (`together`), `then` gets the refusals of those accounts whose part may not be done.
         """
-        ask = self._ask(caller, cost, accounts, together=together)
-        if not ask.claims:
-            then({})
-        elif self._shared is None:
+        costs = self._costs(caller, cost, accounts)
+        if not costs or (self._shared is None and self._local.spend(costs)):
+            then(NOBODY)
+            return
+        claims = tuple(Claim(*one) for one in costs)
+        # Of a plain batch only the caller's own part must be there.
+        ask = Ask(claims, len(claims) if together else int(self._client is not None))
+        if self._shared is None:
             self._judge(exchange, ask, self._local.take(ask), then)
         else:
 
@@ -79,21 +90,19 @@ class Throttle:
 
             self._shared.take(ask, answered)
 
-    def _ask(
-        self, caller: Caller, cost: int, accounts: Iterable[str | None], *, together: bool
-    ) -> Ask:
-        limits = self.limits
-        claims = []
-        if (rate := limits.client_rate()) is not None:
-            claims.append(Claim(f"{CLIENT}:{caller.identity}", cost, rate))
-        needed = len(claims)
-        if (rate := limits.account_rate()) is not None:
-            claims += [
-                Claim(f"{ACCOUNT}:{account}", share, rate)
-                for account, share in _shares(cost, accounts).items()
+    def _costs(self, caller: Caller, cost: int, accounts: Iterable[str | None]) -> list[Cost]:
+        """Return what a request takes: of its caller's bucket first, then of its accounts'."""
+        costs: list[Cost] = []
+        if (rate := self._client) is not None:
+            costs.append((f"{CLIENT}:{caller.identity}", cost, rate))
+        if (rate := self._account) is not None:
+            shares = Counter(accounts).items() if cost > 1 else ((one, 1) for one in accounts)
+            costs += [
+                (f"{ACCOUNT}:{account}", share, rate)
+                for account, share in shares
                 if account is not None and _has_bucket(caller, account)
             ]
-        return Ask(tuple(claims), len(claims) if together else needed)
+        return costs
 
     def _judge(self, exchange: Exchange, ask: Ask, waits: Waits, then: Then) -> None:
         short = [(wait, claim) for claim, wait in zip(ask.claims, waits, strict=True) if wait]
@@ -107,11 +116,6 @@ class Throttle:
             )
         else:
             then({claim.bucket.partition(":")[2]: _refusal(claim, wait) for wait, claim in short})
-
-
-def _shares(cost: int, accounts: Iterable[str | None]) -> Mapping[str | None, int]:
-    """Return how many of a request's operations are about each account."""
-    return dict.fromkeys(accounts, 1) if cost == 1 else Counter(accounts)
 
 
 def account_of(operation: ops.Operation) -> str | None:

@@ -122,6 +122,27 @@ def test_the_rate_holds_over_any_time(steps: list[tuple[float, int]]) -> None:
     assert spent <= most + max(0, largest - SLOW.burst) + 1e-6
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(-1, 3),
+            st.dictionaries(st.sampled_from("abc"), st.integers(1, 9), min_size=1),
+        ),
+        max_size=60,
+    )
+)
+def test_the_short_way_spends_what_the_long_one_would(
+    steps: list[tuple[float, dict[str, int]]],
+) -> None:
+    clock = Clock()
+    short, long = LocalBuckets(clock, capacity=2), LocalBuckets(clock, capacity=2)
+
+    for pause, costs in steps:
+        clock.now += pause
+        asked = ask(*costs.items())
+        assert short.spend(asked.claims) == (not any(long.take(asked)))
+
+
 @pytest.mark.parametrize(("wait", "said"), [(0.001, 1), (1.0, 1), (1.2, 2), (59.01, 60)])
 def test_retry_after_is_rounded_up(wait: float, said: int) -> None:
     assert whole_seconds(wait) == said
