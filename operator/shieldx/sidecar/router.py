@@ -1,10 +1,9 @@
 """From method and path to the call that is meant, by dictionaries only."""
 
-import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from shieldx.sidecar.calls import Call
@@ -14,10 +13,11 @@ GRANT_PLACE: Final = b"{grant}"
 GRANT_PARTS: Final = 6
 # Every id that can exist, of accounts, holds and transfers: nothing else gets as far as a query.
 IDENTITY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
+# Only what can be an id is remembered, so this bounds bytes as well.
+REMEMBERED: Final = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """The call that a request is, and the decoded `{id}` and `{grant}` of its path."""
 
     call: Call
@@ -38,6 +38,7 @@ class Router:
     def __init__(self, calls: Iterable[Call]) -> None:
         self._fixed: dict[bytes, dict[bytes, Match]] = {}
         self._open: dict[tuple[bytes, ...], dict[bytes, Call]] = {}
+        self._found: dict[tuple[bytes, bytes], Match] = {}
         for call in calls:
             path, method = call.path.encode(), call.method.encode()
             if PLACE in path:
@@ -47,6 +48,10 @@ class Router:
 
     def find(self, method: bytes, target: bytes) -> Match | Mismatch:
         """Return the call of this method and path, or what the path would take."""
+        found = self._found.get((method, target))
+        return found or self._search(method, target)
+
+    def _search(self, method: bytes, target: bytes) -> Match | Mismatch:
         fixed = self._fixed.get(target)
         if fixed is not None:
             return fixed.get(method) or _mismatch(fixed)
@@ -62,14 +67,18 @@ class Router:
         if methods is None or identity is None or grant is None:
             return Mismatch()
         call = methods.get(method)
-        return _mismatch(methods) if call is None else Match(call, identity, grant)
+        if call is None:
+            return _mismatch(methods)
+        if len(self._found) >= REMEMBERED:
+            self._found.clear()
+        match = self._found[method, target] = Match(call, identity, grant)
+        return match
 
 
 def _mismatch(methods: Iterable[bytes]) -> Mismatch:
     return Mismatch(tuple(sorted(method.decode() for method in methods)))
 
 
-@functools.lru_cache(maxsize=16_384)
 def _decoded(segment: bytes) -> str | None:
     try:
         text = unquote_to_bytes(segment).decode("ascii")
