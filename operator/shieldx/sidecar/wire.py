@@ -48,11 +48,12 @@ Digest = Annotated[
         description="16 to 64 bytes in lower-case hexadecimal digits.",
     ),
 ]
+Atomic = Annotated[bool, Meta(extra_json_schema={"default": False})]
 Timeout = Annotated[int, Meta(ge=1, le=366 * 86400)]
 
 
-class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A request's body."""
+class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A request's body. Written again it has no more than was sent: `decoding` counts on that."""
 
 
 class OpenAccount(Body, kw_only=True):
@@ -223,14 +224,14 @@ class Batch(Body, kw_only=True):
     """`POST /v1/batch`: up to 1,000 operations, singly or all or nothing."""
 
     operations: Annotated[list[Item], Meta(min_length=1, max_length=MAX_OPERATIONS)]
-    atomic: bool = False
+    atomic: Atomic | UnsetType = UNSET
 
 
 class LooseBatch(Body, kw_only=True):
     """A batch whose operations are looked at one by one, to say which of them is malformed."""
 
     operations: list[msgspec.Raw]
-    atomic: bool = False
+    atomic: Atomic | UnsetType = UNSET
 
 
 class Balances(msgspec.Struct):

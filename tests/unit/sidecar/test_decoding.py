@@ -1,6 +1,7 @@
 """Bodies have one meaning or none."""
 
 import json
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -13,11 +14,13 @@ from shieldx.sidecar.decoding import (
     TooManyOperationsError,
     decode,
     decode_batch,
+    refuse_ambiguity,
 )
 
 TRANSFER = msgspec.json.Decoder(wire.Transfer)
 COMMIT = msgspec.json.Decoder(wire.Commit)
 OPEN = msgspec.json.Decoder(wire.OpenAccount)
+GRANT = msgspec.json.Decoder(wire.Grant)
 CHANGE = msgspec.json.Decoder(wire.ChangeAccount)
 
 
@@ -187,3 +190,40 @@ def test_any_body_is_read_or_refused(body: bytes) -> None:
     except ShapeError:
         return
     assert 1 <= decoded.amount <= wire.MAX_AMOUNT
+
+
+FIELDS = st.sampled_from(
+    [
+        '"amount":7',
+        '"am\\u006funt": 6',
+        '"priority":0',
+        '"priority" : 3',
+        '"effective_at":"2026-01-31T12:00:00+0100"',
+        '"effective_at":"2026-01-31T12:00:00Z"',
+        '"expires_at":"2027-01-31T12:00:00-00:00"',
+        '"metadata":{}',
+        '"metadata":{"a:b":"c","d":{"e":1}}',
+        '"metadata":{"a":"\\u0022","a":1}',
+        '"metadata":{"a":[{"b":1,"b":1}]}',
+        '"metadata":{"a":"\\":"}',
+    ]
+)
+
+
+def is_refused(look: Callable[[], object]) -> bool:
+    try:
+        look()
+    except ShapeError:
+        return True
+    return False
+
+
+@given(st.lists(FIELDS, max_size=5))
+def test_a_glance_finds_no_fewer_keys_that_are_given_twice(fields: list[str]) -> None:
+    body = ",".join(['{"amount" :4', *fields]).encode() + b"}"
+    batch = b'{"operations":[{"type":"grant","account":"a",%b]}' % body[1:]
+
+    twice = is_refused(lambda: refuse_ambiguity(body))
+
+    assert is_refused(lambda: decode(body, GRANT)) == twice
+    assert is_refused(lambda: decode_batch(batch)) == twice
