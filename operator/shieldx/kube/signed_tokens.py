@@ -50,12 +50,16 @@ class SignedTokens:
         self._revoked: dict[bytes, None] = {}
         self._confirming: set[asyncio.Task[None]] = set()
 
-    def known(self, token: bytes) -> Reviewed | None:
-        """Return what is known of the token now; None if the cluster must be asked."""
-        reviewed = self._reviews.known(token)
+    def known(self, token: bytes, digest: bytes | None = None) -> Reviewed | None:
+        """Return what is known of the token now; None if the cluster must be asked.
+
+        `digest` is its SHA-256, for whoever has it already.
+        """
+        if digest is None:
+            digest = hashlib.sha256(token).digest()
+        reviewed = self._reviews.known(token, digest)
         if reviewed is not None:
             return reviewed
-        digest = hashlib.sha256(token).digest()
         if digest in self._revoked:
             return None
         believed = self._believed.get(digest)

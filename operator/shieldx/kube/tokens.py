@@ -67,9 +67,13 @@ class TokenCache:
         self._no: dict[bytes, Reviewed] = {}
         self._flights: dict[bytes, asyncio.Task[Reviewed]] = {}
 
-    def known(self, token: bytes) -> Reviewed | None:
-        """Return the remembered answer about this token, if there is a fresh one."""
-        digest = hashlib.sha256(token).digest()
+    def known(self, token: bytes, digest: bytes | None = None) -> Reviewed | None:
+        """Return the remembered answer about this token, if there is a fresh one.
+
+        `digest` is its SHA-256, for whoever has it already.
+        """
+        if digest is None:
+            digest = hashlib.sha256(token).digest()
         reviewed = self._yes.get(digest) or self._no.get(digest)
         if reviewed is None or reviewed.until <= self._monotonic():
             return None

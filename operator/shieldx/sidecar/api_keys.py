@@ -23,7 +23,7 @@ from shieldx.resources.api_keys import (
     is_intact,
     parse_entry,
 )
-from shieldx.sidecar.auth import Authenticator, Caller, Then, bearer, unauthenticated
+from shieldx.sidecar.auth import Authenticator, Caller, Then, unauthenticated
 from shieldx.sidecar.exchange import Exchange
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS: Final = 2.0
 LARGEST_ENTRY: Final = 64 * 1024
 HALF: Final = 16
+BEGINNING: Final = PREFIX.encode()
 
 type Files = dict[str, bytes]
 
@@ -76,8 +77,8 @@ class KeyHolders:
 
     def identify(self, exchange: Exchange, then: Then) -> None:
         """Go on with the caller whose key was sent, or refuse the key."""
-        key = bearer(exchange.authorization)
-        if key is None or not key.startswith(PREFIX.encode()):
+        key = exchange.shown().token
+        if key is None or not key.startswith(BEGINNING):
             self._others.identify(exchange, then)
             return
         found = self.holders.find(key, self._wall())

@@ -20,7 +20,6 @@ from shieldx.sidecar.scopes import Scope
 logger = logging.getLogger(__name__)
 
 SYSTEM: Final = "system/"
-BEARER: Final = b"bearer "
 CHALLENGE: Final = b'www-authenticate: Bearer realm="shieldx"\r\n'
 
 
@@ -65,7 +64,7 @@ class NoTokens:
 class Tokens(Protocol):
     """Knows whose a token is at once, or by asking; `ReviewUnavailableError` on silence."""
 
-    def known(self, token: bytes) -> Reviewed | None: ...
+    def known(self, token: bytes, digest: bytes) -> Reviewed | None: ...
 
     async def review(self, token: bytes) -> Reviewed: ...
 
@@ -80,13 +79,13 @@ class ServiceAccounts:
 
     def identify(self, exchange: Exchange, then: Then) -> None:
         """Go on at once when it is known whose the token is, else when the cluster has said."""
-        token = bearer(exchange.authorization)
+        _, token, digest = exchange.shown()
         if token is None:
             unauthenticated(
                 exchange, "Send a service-account token or an API key: Authorization: Bearer …."
             )
             return
-        reviewed = self._tokens.known(token)
+        reviewed = self._tokens.known(token, digest)
         if reviewed is not None:
             self._admit(exchange, reviewed.identity, then)
             return
@@ -127,13 +126,6 @@ class ServiceAccounts:
         except Exception:
             logger.exception("A request failed inside the server")
             exchange.refuse("internal_error", "Our fault: see the server's log.")
-
-
-def bearer(authorization: bytes | None) -> bytes | None:
-    """Return the token of a Bearer authorization, or None."""
-    if authorization is None or authorization[: len(BEARER)].lower() != BEARER:
-        return None
-    return authorization[len(BEARER) :].strip() or None
 
 
 def unauthenticated(exchange: Exchange, message: str) -> None:

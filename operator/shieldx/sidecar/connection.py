@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
-from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.exchange import Exchange, Shown
 
 if TYPE_CHECKING:
     from shieldx.sidecar.server import Server
@@ -72,11 +72,14 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_url",
         "_writing_paused",
+        "shown",
     )
 
+    shown: Shown | None
     _transport: asyncio.Transport
 
     def __init__(self, server: "Server") -> None:
+        self.shown = None
         self._server = server
         self._line: deque[Exchange] = deque()
         self._parser = httptools.HttpRequestParser(self)
@@ -247,10 +250,12 @@ class Connection(asyncio.Protocol):
 
     def ready(self, exchange: Exchange) -> None:
         size = len(exchange.payload or b"")
-        self._server.buffered += (0 if self._lost else size) - exchange.held
+        server = self._server
+        server.buffered += (0 if self._lost else size) - exchange.held
         exchange.held, exchange.body = size, b""
-        if not self._lost:
-            self._touch()
+        if not self._lost and not self._dirty:
+            self._dirty = True
+            server.touch(self)
 
     def flush(self) -> None:
         """Write every answer whose turn it is, in as few writes as may be."""

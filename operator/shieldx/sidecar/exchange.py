@@ -5,9 +5,10 @@ exchange is also a place in line. It is answered once, at once or later, from a 
 path has no Task and no Future per request.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -15,14 +16,42 @@ from shieldx.sidecar.codes import may_retry, status_of
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
+BEARER: Final = b"bearer "
 RETRY_AFTER: Final = b"retry-after: %d\r\n"
 
 # Sorted, so that a stored answer that is replayed has the very bytes of the first one.
 encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
+class Shown(NamedTuple):
+    """What a client shows of itself: the header, the Bearer token in it, the token's SHA-256."""
+
+    authorization: bytes | None
+    token: bytes | None
+    digest: bytes
+
+    @classmethod
+    def read(cls, authorization: bytes | None) -> "Shown":
+        """Read a header; there may be none, or one that shows no token."""
+        token = bearer(authorization)
+        return cls(authorization, token, hashlib.sha256(token or b"").digest())
+
+
+def bearer(authorization: bytes | None) -> bytes | None:
+    """Return the token of a Bearer authorization, or None."""
+    if authorization is None or authorization[: len(BEARER)].lower() != BEARER:
+        return None
+    return authorization[len(BEARER) :].strip() or None
+
+
 class Line(Protocol):
-    """Where an exchange waits for its turn."""
+    """Where an exchange waits for its turn.
+
+    A client shows the same with every request: what its last one showed stands in `shown`, and
+    goes with the connection.
+    """
+
+    shown: Shown | None
 
     def ready(self, exchange: "Exchange") -> None:
         """Take notice of an answer, and send what may be sent now."""
@@ -71,6 +100,13 @@ class Exchange:
         self.fields = b""
         self.answered = False
         self.on_answer: Callable[[Exchange], None] | None = None
+
+    def shown(self) -> Shown:
+        """Return what the client shows with this request."""
+        shown = self.line.shown
+        if shown is None or shown.authorization != self.authorization:
+            shown = self.line.shown = Shown.read(self.authorization)
+        return shown
 
     def answer(
         self, status: int, payload: bytes, *, content_type: bytes = JSON, fields: bytes = b""

@@ -14,7 +14,7 @@ from shieldx.resources.api_keys import RANDOM_BYTES, digest_of, make_key
 from shieldx.sidecar import api_keys
 from shieldx.sidecar.api_keys import HALF, Holder, Holders, KeyHolders, parse, read
 from shieldx.sidecar.auth import Caller, NoTokens
-from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.exchange import Exchange, Shown
 from shieldx.sidecar.scopes import Scope
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC).timestamp()
@@ -30,6 +30,8 @@ def entry(number: int, **more: object) -> bytes:
 
 
 class Line:
+    shown: Shown | None = None
+
     def ready(self, _: Exchange) -> None:
         """Nobody waits."""
 

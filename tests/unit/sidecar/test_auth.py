@@ -7,8 +7,8 @@ import pytest
 
 from shieldx.kube.cluster import Identity
 from shieldx.kube.tokens import ReviewUnavailableError, TokenCache
-from shieldx.sidecar.auth import Caller, NoTokens, ServiceAccounts, bearer
-from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.auth import Caller, NoTokens, ServiceAccounts
+from shieldx.sidecar.exchange import Exchange, Shown, bearer
 from shieldx.sidecar.scopes import Scope
 
 CHECKOUT = Caller("system:serviceaccount:shop:checkout", frozenset({Scope.READ}), ("shop/",))
@@ -19,6 +19,8 @@ class Line:
 
     def __init__(self) -> None:
         self.answered = asyncio.Event()
+
+    shown: Shown | None = None
 
     def ready(self, _: Exchange) -> None:
         self.answered.set()

@@ -7,7 +7,7 @@ import pytest
 from shieldx.kube.signing_keys import SigningKeys
 from shieldx.ledger.forward import AUDIENCE
 from shieldx.sidecar.auth import Authenticator, Caller
-from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.exchange import Exchange, Shown
 from shieldx.sidecar.internal import admission
 from tests.support.api_server import OTHER_RSA, ApiServer, token
 
@@ -15,6 +15,8 @@ API = "system:serviceaccount:shop:credits-api"
 
 
 class Line:
+    shown: Shown | None = None
+
     def ready(self, _: Exchange) -> None:
         """Nobody waits."""
 
