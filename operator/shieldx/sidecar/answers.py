@@ -9,7 +9,7 @@ from shieldx.sidecar.auth import Caller
 from shieldx.sidecar.codes import status_of
 from shieldx.sidecar.decoding import ShapeError
 from shieldx.sidecar.exchange import Exchange, encode
-from shieldx.sidecar.rights import Refusal, visible
+from shieldx.sidecar.rights import Refusal, visible_balances
 
 REPLAYED: Final = b"idempotency-replayed: true\r\n"
 
@@ -19,7 +19,11 @@ MADE: Final = ("id", "transfer")
 
 def present(caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a resource as this caller may see it."""
-    return timed(visible(caller, body))
+    shown = timed(body)
+    balances = shown.get("balances")
+    if balances is not None:
+        shown["balances"] = visible_balances(caller, balances)
+    return shown
 
 
 def rehearsed(answer: Answer) -> Answer:
@@ -60,8 +64,10 @@ def refuse_shape(exchange: Exchange, error: ShapeError) -> None:
 
 def result(caller: Caller, answer: Answer) -> dict[str, Any]:
     """Wrap an operation's answer as an item of a batch's results."""
-    code = answer.code.value
-    return {"status": status_of(code), "code": code, **_proven(caller, answer)}
+    shown = _proven(caller, answer)
+    code = shown["code"] = answer.code.value
+    shown["status"] = status_of(code)
+    return shown
 
 
 def _proven(caller: Caller, answer: Answer) -> dict[str, Any]:

@@ -5,8 +5,9 @@ here a request costs one dictionary entry and one bucket, and the families are m
 """
 
 from bisect import bisect_left
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -50,9 +51,9 @@ class ApiMetrics(Collector):
     """Requests, latencies, refusals, batches and the queue of one API process."""
 
     def __init__(self, *, queue_length: Callable[[], int], connections: Callable[[], int]) -> None:
-        self.requests: Counter[tuple[str, int]] = Counter()
-        self.refusals: Counter[str] = Counter()
-        self.latency: dict[str, Buckets] = {}
+        self.requests: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self.refusals: defaultdict[str, int] = defaultdict(int)
+        self.latency: defaultdict[str, Buckets] = defaultdict(partial(Buckets, LATENCY_SECONDS))
         self.batch_size = Buckets(BATCH_SIZES)
         self.batch_seconds = Buckets(LATENCY_SECONDS)
         self.also: list[Callable[[], Iterable[Metric]]] = []
@@ -62,10 +63,7 @@ class ApiMetrics(Collector):
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
         self.requests[route, status] += 1
-        buckets = self.latency.get(route)
-        if buckets is None:
-            buckets = self.latency[route] = Buckets(LATENCY_SECONDS)
-        buckets.observe(seconds)
+        self.latency[route].observe(seconds)
 
     def refused(self, code: str) -> None:
         """Count one refusal by its code."""

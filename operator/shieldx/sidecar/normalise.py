@@ -21,7 +21,9 @@ MICROSECOND: Final = timedelta(microseconds=1)
 def open_account(body: wire.OpenAccount) -> ops.OpenAccount:
     if body.id.startswith(ops.SYSTEM_PREFIX):
         raise ShapeError("id", f"names below {ops.SYSTEM_PREFIX} are the ledger's own")
-    return ops.OpenAccount(id=body.id, floor=body.floor, metadata=_given(body.metadata) or {})
+    return ops.OpenAccount(
+        id=body.id, floor=body.floor, metadata={} if body.metadata is UNSET else body.metadata
+    )
 
 
 def change_account(account: str, body: wire.ChangeAccount) -> ops.ChangeAccount:
@@ -37,14 +39,14 @@ def transfer(body: wire.Transfer) -> ops.Transfer:
         debit=body.debit,
         credit=body.credit,
         amount=body.amount,
-        kind=_given(body.kind) or "transfer",
-        metadata=_given(body.metadata) or {},
-        reference=_given(body.reference),
+        kind="transfer" if body.kind is UNSET else body.kind,
+        metadata={} if body.metadata is UNSET else body.metadata,
+        reference=None if body.reference is UNSET else body.reference,
     )
 
 
 def consume(account: str, body: wire.Consume) -> ops.Transfer:
-    credit = _given(body.to) or ops.REVENUE
+    credit = ops.REVENUE if body.to is UNSET else body.to
     if credit == account:
         raise ShapeError("to", "is the account that is debited")
     return ops.Transfer(
@@ -52,13 +54,13 @@ def consume(account: str, body: wire.Consume) -> ops.Transfer:
         credit=credit,
         amount=body.amount,
         kind="consume",
-        metadata=_given(body.metadata) or {},
-        reference=_given(body.reference),
+        metadata={} if body.metadata is UNSET else body.metadata,
+        reference=None if body.reference is UNSET else body.reference,
     )
 
 
 def refill(account: str, body: wire.Refill) -> ops.Transfer:
-    debit = _given(body.source) or ops.ISSUANCE
+    debit = ops.ISSUANCE if body.source is UNSET else body.source
     if debit == account:
         raise ShapeError("from", "is the account that is credited")
     return ops.Transfer(
@@ -66,20 +68,21 @@ def refill(account: str, body: wire.Refill) -> ops.Transfer:
         credit=account,
         amount=body.amount,
         kind="refill",
-        metadata=_given(body.metadata) or {},
-        reference=_given(body.reference),
+        metadata={} if body.metadata is UNSET else body.metadata,
+        reference=None if body.reference is UNSET else body.reference,
     )
 
 
 def reverse(transfer_id: str, body: wire.Reverse) -> ops.Reverse:
-    return ops.Reverse(transfer=transfer_id, amount=_given(body.amount))
+    return ops.Reverse(transfer=transfer_id, amount=None if body.amount is UNSET else body.amount)
 
 
 def reserve(body: wire.Reserve, holds: Holds) -> ops.Reserve:
-    timeout = _given(body.timeout_seconds) or holds.default_timeout_seconds
+    given = body.timeout_seconds
+    timeout = holds.default_timeout_seconds if given is UNSET else given
     if timeout > holds.max_timeout_seconds:
         raise ShapeError("timeout_seconds", f"is above the maximum {holds.max_timeout_seconds}")
-    to = _given(body.to) or ops.REVENUE
+    to = ops.REVENUE if body.to is UNSET else body.to
     if to == body.account:
         raise ShapeError("to", "is the account that is held")
     return ops.Reserve(
@@ -87,7 +90,7 @@ def reserve(body: wire.Reserve, holds: Holds) -> ops.Reserve:
         amount=body.amount,
         timeout_seconds=timeout,
         to=to,
-        metadata=_given(body.metadata) or {},
+        metadata={} if body.metadata is UNSET else body.metadata,
     )
 
 
@@ -103,7 +106,7 @@ def grant(account: str, body: wire.Grant) -> ops.Grant:
         priority=body.priority,
         effective_at=effective,
         expires_at=expires,
-        metadata=_given(body.metadata) or {},
+        metadata={} if body.metadata is UNSET else body.metadata,
     )
 
 

@@ -76,15 +76,16 @@ def judge(  # noqa: PLR0911 — one an operation
     """
     if caller.prefixes is None and caller.scopes >= ALL:
         return None
-    if _scope(operation) not in caller.scopes:
-        return missing_scope(_scope(operation))
+    scope = _scope(operation)
+    if scope not in caller.scopes:
+        return missing_scope(scope)
     match operation:
+        case ops.Transfer():
+            return _judge_transfer(caller, operation)
         case ops.OpenAccount():
             return _judge_opening(caller, operation)
         case ops.ChangeAccount():
             return _judge_change(caller, operation)
-        case ops.Transfer():
-            return _judge_transfer(caller, operation)
         case ops.Reserve():
             return _judge_payment(caller, operation.account, operation.to)
         case ops.Grant() | ops.VoidGrant() | ops.SetAlert():
@@ -100,7 +101,9 @@ def judge(  # noqa: PLR0911 — one an operation
 
 def _scope(operation: ops.Operation) -> Scope:
     match operation:
-        case ops.Grant() | ops.VoidGrant() | ops.Transfer(kind="refill"):
+        case ops.Transfer():
+            return Scope.ISSUE if operation.kind == "refill" else Scope.WRITE
+        case ops.Grant() | ops.VoidGrant():
             return Scope.ISSUE
         case _:
             return Scope.WRITE
@@ -180,13 +183,19 @@ def _judge_debit(caller: Caller, debit: str) -> Refusal | None:
 
 def visible(caller: Caller, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Leave out of an answer the balances of accounts that the caller may not read."""
-    reads = caller.may(Scope.READ)
-    if (reads and caller.prefixes is None) or "balances" not in body:
+    balances = body.get("balances")
+    if balances is None:
         return body
-    shown = dict(body)
-    shown["balances"] = {
-        account: figures
-        for account, figures in body["balances"].items()
-        if reads and caller.sees(account)
+    return {**body, "balances": visible_balances(caller, balances)}
+
+
+def visible_balances(caller: Caller, balances: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the balances of those accounts that the caller may read."""
+    prefixes = caller.prefixes
+    if Scope.READ not in caller.scopes:
+        return {}
+    if prefixes is None:
+        return balances
+    return {
+        account: figures for account, figures in balances.items() if account.startswith(prefixes)
     }
-    return shown

@@ -4,10 +4,8 @@ Nothing on this path makes a Task. Only where the caller's rights depend on a ho
 accounts that this process has not seen yet, they are looked up first.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -17,41 +15,22 @@ from shieldx.ledger.records import Answer, Code
 from shieldx.sidecar import answers, normalise, wire
 from shieldx.sidecar.auth import Caller
 from shieldx.sidecar.config import Holds
-from shieldx.sidecar.decoding import ShapeError, TooManyOperationsError, decode, decode_batch
+from shieldx.sidecar.decoding import ShapeError, TooManyOperationsError, decode_batch
 from shieldx.sidecar.exchange import Exchange, encode
 from shieldx.sidecar.parties import Known, Parties
 from shieldx.sidecar.query import parse_query
 from shieldx.sidecar.rights import Refusal, judge, missing_scope, parties_wanted
 from shieldx.sidecar.router import Match
+from shieldx.sidecar.singles import READERS
 from shieldx.sidecar.throttle import Refused, Throttle, account_of
 
-KEY: Final = re.compile(rb"[\x20-\x7e]{1,255}")
+LONGEST_KEY: Final = 255
 
-OPEN_ACCOUNT: Final = msgspec.json.Decoder(wire.OpenAccount)
-CHANGE_ACCOUNT: Final = msgspec.json.Decoder(wire.ChangeAccount)
-TRANSFER: Final = msgspec.json.Decoder(wire.Transfer)
-CONSUME: Final = msgspec.json.Decoder(wire.Consume)
-REFILL: Final = msgspec.json.Decoder(wire.Refill)
-REVERSE: Final = msgspec.json.Decoder(wire.Reverse)
-RESERVE: Final = msgspec.json.Decoder(wire.Reserve)
-COMMIT: Final = msgspec.json.Decoder(wire.Commit)
-VOID: Final = msgspec.json.Decoder(wire.Void)
-GRANT: Final = msgspec.json.Decoder(wire.Grant)
-VOID_GRANT: Final = msgspec.json.Decoder(wire.VoidGrant)
-SET_ALERT: Final = msgspec.json.Decoder(wire.SetAlert)
-NOTE: Final = msgspec.json.Decoder(wire.Note)
+# What an operation of a batch can be before the ledger has seen it.
+REFUSED: Final = (Refusal, ShapeError)
 
 type Acknowledged = Callable[[Sequence[Answer]], None]
 type Outcome = ops.Operation | Refusal | ShapeError
-
-
-class _Single(NamedTuple):
-    exchange: Exchange
-    caller: Caller
-    status: int
-    key: str
-    operation: ops.Operation
-    dry: bool
 
 
 class Writes:
@@ -75,33 +54,50 @@ class Writes:
     def single(self, exchange: Exchange, caller: Caller, match: Match) -> None:
         """Serve a call that is one operation."""
         call = match.call
-        if call.scope is not None and not caller.may(call.scope):
+        if call.scope is not None and call.scope not in caller.scopes:
             answers.refuse_by(exchange, missing_scope(call.scope))
             return
         try:
             key, dry = idempotency_key(exchange.key), dry_run(exchange.query)
-            operation = self._operation(match, exchange.body)
+            operation = READERS[call.name](match, exchange.body, self.holds)
         except ShapeError as error:
             answers.refuse_shape(exchange, error)
             return
-        request = _Single(exchange, caller, call.status, key, operation, dry)
+
+        def done(given: Sequence[Answer]) -> None:
+            (answer,) = self._learned(caller, given, dry=dry)
+            answers.give(exchange, caller, answer, call.status)
+
+        job = Job(caller.identity, (operation,), (key,), done=done, dry=dry)
         self._throttle.admit(
-            exchange, caller, lambda _: self._admitted(request), accounts=(account_of(operation),)
+            exchange,
+            caller,
+            lambda _: self._admitted(exchange, caller, operation, job),
+            accounts=(account_of(operation),),
         )
 
-    def _admitted(self, request: "_Single") -> None:
-        wanted = parties_wanted(request.caller, request.operation)
+    def _admitted(
+        self, exchange: Exchange, caller: Caller, operation: ops.Operation, job: Job
+    ) -> None:
+        wanted = parties_wanted(caller, operation)
         if wanted is None:
-            self._perform(request, ())
+            self._perform(exchange, judge(caller, operation), job)
             return
 
         def found(known: Known, error: Exception | None) -> None:
             if error is not None:
-                _unavailable(request.exchange)
+                _unavailable(exchange)
             else:
-                self._perform(request, known.get(wanted, ()))
+                parties = known.get(wanted, ())
+                self._perform(exchange, judge(caller, operation, parties), job)
 
         self._parties.find((wanted,), found)
+
+    def _perform(self, exchange: Exchange, refusal: Refusal | None, job: Job) -> None:
+        if refusal is None:
+            self._submit(job)
+        else:
+            answers.refuse_by(exchange, refusal)
 
     def batch(self, exchange: Exchange, caller: Caller, _: Match) -> None:
         """Serve up to 1,000 operations, singly or all or nothing."""
@@ -118,11 +114,11 @@ class Writes:
             return
 
         def admitted(refused: Refused) -> None:
-            within = [_within(refused, outcome) for outcome in outcomes]
+            within = [_within(refused, one) for one in outcomes] if refused else outcomes
             wanted = [
                 identity
                 for outcome in within
-                if not isinstance(outcome, Refusal | ShapeError)
+                if not isinstance(outcome, REFUSED)
                 and (identity := parties_wanted(caller, outcome)) is not None
             ]
 
@@ -146,56 +142,6 @@ class Writes:
             accounts=map(_account_of, outcomes),
             together=atomic,
         )
-
-    def _operation(  # noqa: C901, PLR0911, PLR0912 — one a call
-        self, match: Match, body: bytes
-    ) -> ops.Operation:
-        match match.call.name:
-            case "open_account":
-                return normalise.open_account(decode(body, OPEN_ACCOUNT))
-            case "change_account":
-                return normalise.change_account(match.id, decode(body, CHANGE_ACCOUNT))
-            case "transfer":
-                return normalise.transfer(decode(body, TRANSFER))
-            case "consume":
-                return normalise.consume(match.id, decode(body, CONSUME))
-            case "refill":
-                return normalise.refill(match.id, decode(body, REFILL))
-            case "reverse":
-                return normalise.reverse(match.id, decode(body, REVERSE))
-            case "reserve":
-                return normalise.reserve(decode(body, RESERVE), self.holds)
-            case "commit":
-                return normalise.commit(match.id, decode(body, COMMIT))
-            case "void":
-                decode(body, VOID)
-                return ops.Void(hold=match.id)
-            case "grant":
-                return normalise.grant(match.id, decode(body, GRANT))
-            case "void_grant":
-                decode(body, VOID_GRANT)
-                return ops.VoidGrant(account=match.id, grant=match.grant)
-            case "set_alert":
-                below = decode(body, SET_ALERT).available_below
-                return ops.SetAlert(account=match.id, available_below=below)
-            case "note":
-                note = decode(body, NOTE)
-                return ops.Note(kind=note.kind, digest=note.digest)
-            case name:
-                raise LookupError(name)
-
-    def _perform(self, request: "_Single", parties: tuple[str, ...]) -> None:
-        exchange, caller, _, key, operation, dry = request
-        refusal = judge(caller, operation, parties)
-        if refusal is not None:
-            answers.refuse_by(exchange, refusal)
-            return
-        done = partial(self._done, request)
-        self._submit(Job(caller.identity, (operation,), (key,), atomic=False, done=done, dry=dry))
-
-    def _done(self, request: "_Single", given: Sequence[Answer]) -> None:
-        (answer,) = self._learned(request.caller, given, dry=request.dry)
-        answers.give(request.exchange, request.caller, answer, request.status)
 
     def _normalise(
         self, items: Sequence[wire.Item | ShapeError], key: str, *, atomic: bool
@@ -233,10 +179,10 @@ class Writes:
         accepted = [
             (index, outcome)
             for index, outcome in enumerate(judged)
-            if not isinstance(outcome, Refusal | ShapeError)
+            if not isinstance(outcome, REFUSED)
         ]
         results: list[dict[str, Any]] = [
-            answers.refused_result(outcome) if isinstance(outcome, Refusal | ShapeError) else {}
+            answers.refused_result(outcome) if isinstance(outcome, REFUSED) else {}
             for outcome in judged
         ]
 
@@ -279,17 +225,11 @@ class Writes:
                 replayed=any(answer.replayed for answer in given),
             )
 
-        operations = [
-            outcome for outcome in judged if not isinstance(outcome, Refusal | ShapeError)
-        ]
+        operations = [outcome for outcome in judged if not isinstance(outcome, REFUSED)]
         if len(operations) == len(judged):
             self._submit(Job(caller.identity, operations, (key,), atomic=True, done=done, dry=dry))
             return
-        first = next(
-            index
-            for index, outcome in enumerate(judged)
-            if isinstance(outcome, Refusal | ShapeError)
-        )
+        first = next(index for index, outcome in enumerate(judged) if isinstance(outcome, REFUSED))
         finish(
             [_beside(outcome, index, first) for index, outcome in enumerate(judged)], replayed=False
         )
@@ -320,16 +260,20 @@ _INNOCENT: Final = frozenset({Code.CREATED.value, Code.BATCH_ABORTED.value})
 
 def idempotency_key(given: bytes | None) -> str:
     """Return the request's key, or refuse: every write needs one."""
-    if given is None or not KEY.fullmatch(given):
-        raise ShapeError(
-            "idempotency_key",
-            "send one Idempotency-Key header of 1 to 255 printable ASCII characters",
-        )
-    return given.decode("ascii")
+    if given is not None and given.isascii() and 0 < len(given) <= LONGEST_KEY:
+        key = given.decode("ascii")
+        if key.isprintable():
+            return key
+    raise ShapeError(
+        "idempotency_key",
+        "send one Idempotency-Key header of 1 to 255 printable ASCII characters",
+    )
 
 
 def dry_run(query: bytes) -> bool:
     """Return whether the request is only to be rehearsed."""
+    if not query:
+        return False
     given = parse_query(query, ("dry_run",)).get("dry_run", "false")
     if given not in {"true", "false"}:
         raise ShapeError("dry_run", "is not true or false")
@@ -337,15 +281,15 @@ def dry_run(query: bytes) -> bool:
 
 
 def _judged(caller: Caller, outcome: Outcome, known: Known) -> Outcome:
-    if isinstance(outcome, Refusal | ShapeError):
+    if isinstance(outcome, REFUSED):
         return outcome
-    wanted = parties_wanted(caller, outcome)
-    parties = known.get(wanted, ()) if wanted is not None else ()
+    wanted = parties_wanted(caller, outcome) if known else None
+    parties = () if wanted is None else known.get(wanted, ())
     return judge(caller, outcome, parties) or outcome
 
 
 def _account_of(outcome: Outcome) -> str | None:
-    return None if isinstance(outcome, Refusal | ShapeError) else account_of(outcome)
+    return None if isinstance(outcome, REFUSED) else account_of(outcome)
 
 
 def _within(refused: Refused, outcome: Outcome) -> Outcome:
@@ -355,7 +299,7 @@ def _within(refused: Refused, outcome: Outcome) -> Outcome:
 
 
 def _beside(outcome: Outcome, index: int, culprit: int) -> dict[str, Any]:
-    if index == culprit and isinstance(outcome, Refusal | ShapeError):
+    if index == culprit and isinstance(outcome, REFUSED):
         return answers.refused_result(outcome)
     message = f"Nothing was done: operation {culprit} was refused."
     return answers.refused_result(Refusal(Code.BATCH_ABORTED.value, message))
