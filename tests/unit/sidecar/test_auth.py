@@ -110,6 +110,37 @@ async def test_a_known_token_is_admitted_at_once_and_by_the_policy_of_now() -> N
     assert exchange.status == 403
 
 
+async def test_what_a_connection_showed_last_counts_for_nothing_when_it_shows_something_else() -> (
+    None
+):
+    tokens = TokenCache(Reviewer())
+    for token in (b"good", b"forged"):
+        await tokens.review(token)
+    accounts = ServiceAccounts(tokens, {("shop", "checkout"): CHECKOUT})
+    line, callers = Line(), list[Caller]()
+
+    def show(authorization: bytes | None) -> int:
+        exchange = Exchange(line, b"GET")
+        exchange.authorization = authorization
+        accounts.identify(exchange, lambda _, caller: callers.append(caller))
+        return exchange.status
+
+    shown = (b"Bearer good", b"Bearer good", b"Bearer forged", None, b"Bearer good")
+    assert [show(one) for one in shown] == [0, 0, 401, 401, 0]
+    assert callers == [CHECKOUT] * 3
+
+
+async def test_a_yes_ends_in_its_time_on_a_connection_that_stays() -> None:
+    now = 0.0
+    tokens = TokenCache(Reviewer(), monotonic=lambda: now)
+    await tokens.review(b"good")
+    shown = Shown.read(b"Bearer good")
+
+    assert tokens.known(b"good", shown.digest) is not None
+    now = 61.0
+    assert tokens.known(b"good", shown.digest) is None
+
+
 def test_without_tokens_everybody_may_do_everything() -> None:
     callers: list[Caller] = []
 

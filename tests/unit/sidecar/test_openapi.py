@@ -10,7 +10,7 @@ import pytest
 from shieldx.ledger.records import Code
 from shieldx.sidecar import codes, openapi
 from shieldx.sidecar.calls import CALLS
-from shieldx.sidecar.router import Match, Mismatch, Router
+from shieldx.sidecar.router import REMEMBERED, Match, Mismatch, Router
 
 DOCUMENT = json.loads(openapi.document())
 SOURCES = Path(codes.__file__).parent
@@ -115,6 +115,21 @@ def test_what_is_no_call_is_told_apart(
     method: bytes, target: bytes, allowed: tuple[str, ...]
 ) -> None:
     assert Router(CALLS).find(method, target) == Mismatch(allowed)
+
+
+def test_a_path_is_found_again_by_its_own_method_only() -> None:
+    router = Router(CALLS)
+    paths = [b"/v1/accounts/%d" % number for number in range(REMEMBERED + 2)]
+    for path in (*paths, *paths[:3]):
+        found = router.find(b"GET", path)
+        assert isinstance(found, Match)
+        assert (found.call.name, found.id) == ("get_account", path.decode().rpartition("/")[2])
+
+    changed = router.find(b"PATCH", paths[0])
+
+    assert isinstance(changed, Match)
+    assert changed.call.name == "change_account"
+    assert router.find(b"POST", paths[0]) == Mismatch(("GET", "PATCH"))
 
 
 def test_the_page_of_codes_is_the_map() -> None:
