@@ -249,6 +249,18 @@ class TestState:
             before.position + 2,
         ]
 
+    def test_of_an_account_the_open_lots_are_known_in_burning_order(self, book: Book) -> None:
+        late, soon = (
+            str(ask(book, Grant(account="b", amount=10, priority=each))[0].body["id"])
+            for each in (2, 1)
+        )
+        assert book.state.purses["b"] == [soon, late]
+
+        ask(book, Transfer(debit="b", credit=REVENUE, amount=10))
+        assert book.state.purses["b"] == [late]
+        ask(book, VoidGrant(account="b", grant=late))
+        assert book.state.purses["b"] == []
+
     def test_a_movement_has_both_accounts_as_they_become(self, book: Book) -> None:
         metadata = {"order": 7}
         order = Transfer(

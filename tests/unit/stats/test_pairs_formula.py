@@ -125,6 +125,15 @@ def test_a_bucket_of_one_pair_is_a_bucket_and_one_of_none_is_not() -> None:
     assert engine.update((3, 1, 1, 1), 2).pairs == 4.0
 
 
+def test_the_first_bucket_may_promote_unless_more_are_asked_for() -> None:
+    lenient: dict[str, Any] = {"margin_rel": 1.0, "promotion_risk": 0.9}
+
+    assert after(PairedEngine(**lenient), [EQUAL]).report().verdict is Verdict.PROMOTE
+    two = PairedEngine(**lenient, min_buckets=2)
+    assert after(two, [EQUAL]).report().verdict is Verdict.CONTINUE
+    assert two.update(EQUAL, 1).verdict is Verdict.PROMOTE
+
+
 def test_a_phi_below_one_counts_as_one() -> None:
     plain, below = after(PairedEngine(), [WORSE]), after(PairedEngine(), [(*WORSE, 0.2)])
 

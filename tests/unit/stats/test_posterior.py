@@ -29,6 +29,56 @@ def test_the_sums_are_mantel_and_haenszels_with_greenland_and_robins_variance() 
     )
 
 
+def test_the_sums_of_two_stretches_are_those_of_both() -> None:
+    one, two = Strata().plus((900, 44, 100, 6), 1.0), Strata().plus((500, 26, 400, 20), 2.0)
+    both = Strata().plus((900, 44, 100, 6), 1.0).plus((500, 26, 400, 20), 2.0)
+
+    assert one + two == both
+    assert both.n_a == 1400
+    assert both.n_b == 500
+    assert both.spread == pytest.approx(one.spread + two.spread)
+    assert two.numerator == pytest.approx(20 * 500 / 900 / 2.0)
+
+
+def test_the_interval_leaves_out_two_and_a_half_percent_at_either_end() -> None:
+    low, high = belief((900, 44, 100, 6), (500, 26, 400, 20)).interval
+
+    assert belief((900, 44, 100, 6), (500, 26, 400, 20)).probability_above(low) == pytest.approx(
+        0.975
+    )
+    assert belief((900, 44, 100, 6), (500, 26, 400, 20)).probability_above(high) == pytest.approx(
+        0.025
+    )
+
+
+def test_a_noisy_bucket_tells_less_of_everything_but_how_many_there_were() -> None:
+    plain, noisy = (Strata().plus((900, 44, 100, 6), phi) for phi in (1.0, 4.0))
+
+    assert noisy.numerator == pytest.approx(plain.numerator / 4.0)
+    assert noisy.denominator == pytest.approx(plain.denominator / 4.0)
+    assert noisy.spread == pytest.approx(plain.spread / 4.0)
+    assert (noisy.n_a, noisy.n_b) == (plain.n_a, plain.n_b)
+
+
+def test_the_belief_is_the_prior_and_the_estimate_weighed_by_their_precision() -> None:
+    pseudo = 100 * 50 / 150**2
+    numerator, denominator = 3.0 + pseudo, 4.0 + pseudo
+    precision = numerator * denominator / (1.5 + pseudo)
+
+    belief = Posterior.of(Strata(3.0, 4.0, 1.5, 100.0, 50.0))
+
+    assert belief.deviation == pytest.approx((precision + 1.0) ** -0.5)
+    assert belief.mean == pytest.approx(
+        precision * log(numerator / denominator) / (precision + 1.0)
+    )
+
+
+def test_a_single_request_is_data_and_none_is_not() -> None:
+    assert belief((1, 0, 500, 5)) != belief()
+    assert belief((500, 5, 1, 0)) != belief()
+    assert belief((0, 0, 500, 5)) == belief((500, 5, 0, 0)) == belief()
+
+
 def test_without_data_it_is_the_prior() -> None:
     nothing = belief()
 
