@@ -219,6 +219,8 @@ def test_what_lapses_with_a_hold_goes_where_its_lots_end_sends_it(book: Book) ->
 
     told_first, told_last = settled(book)
 
+    assert book.hold(hold).claims == ()
+
     assert told_first[0] == {"type": "expire_grant", "grant": first}
     assert told_last[0] == {"type": "expire", "hold": hold}
     moves = [(each.credit, each.amount, each.kind) for each in book.history[-1].movements]

@@ -205,6 +205,38 @@ class TestReversals:
             assert book.history[-1].movements[-1].amount == lapsed
         assert left(book, *names, *more) == [(10, 0), (0, 0), (0, 0)]
 
+    def test_what_would_go_back_to_several_voided_lots_goes_to_issuance(self, book: Book) -> None:
+        names = grants(book, 10, 20)
+        hold = made(book, Reserve(account="a", amount=4, timeout_seconds=60))
+        spent = consume(book, 16)
+        assert burnt(book) == ((names[0], 6), (names[1], 10))
+        book.ask(Void(hold=hold))
+        for name in names:
+            book.ask(VoidGrant(account="a", grant=name))
+
+        book.ask(Reverse(transfer=spent))
+
+        assert book.history[-1].movements[-1].amount == 16
+        assert (book.figures("a")[0], book.account(ISSUANCE).balance) == (0, 0)
+
+    @pytest.mark.parametrize("another", [None, 7])
+    def test_a_restored_lot_is_due_by_its_end_or_by_what_comes_first(
+        self, book: Book, another: int | None
+    ) -> None:
+        start = book.now
+        made(book, Transfer(debit=ISSUANCE, credit="a", amount=50))
+        grants(book, 10, ends=10)
+        spent = consume(book, 10)
+        for seconds in (5, another):
+            if seconds is not None:
+                made(book, Reserve(account="a", amount=1, timeout_seconds=seconds))
+        book.sleep(5)
+        book.ask(Settle(account="a"))
+
+        book.ask(Reverse(transfer=spent))
+
+        assert book.account("a").next_due == start + (another or 10) * MICROSECONDS
+
     def test_a_lot_that_nobody_has_seen_expire_is_not_restored(self, book: Book) -> None:
         """It was used up before its end, so time has had nothing to do with it."""
         (name,) = grants(book, 10, ends=10)
