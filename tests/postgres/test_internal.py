@@ -1,6 +1,7 @@
 """The internal port: who is let in, and that a forwarded caller is believed nowhere else."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from shieldx.kube.cluster import Identity
 from shieldx.ledger.batcher import Job
 from shieldx.ledger.forward import AUDIENCE, Forward
 from shieldx.ledger.jobs import decode_answers, encode_jobs
+from shieldx.ledger.leadership import FRESH_SECONDS
 from shieldx.ledger.operations import OpenAccount
 from shieldx.ledger.records import Code
 from shieldx.ledger.relay import NotSentError
@@ -21,6 +23,7 @@ from shieldx.sidecar.auth import NoTokens
 from shieldx.sidecar.internal import InternalOptions, admission, internal_options
 from shieldx.sidecar.main import Process
 from tests.support.api import Client, Response, Service
+from tests.support.proxy import proxied
 from tests.support.trio import free_port
 
 pytestmark = pytest.mark.postgres
@@ -59,11 +62,16 @@ async def service(dsn: str, tmp_path: Path) -> AsyncIterator[Internal]:
     async with Internal(dsn, tmp_path) as service:
         assert service.process.internal_server is not None
         await service.process.internal_server.listen("127.0.0.1", service.internal)
-        async with asyncio.timeout(20):
-            address = f"127.0.0.1:{service.internal}"
-            while not await service.forward.hears(address):  # noqa: ASYNC110 - a port
-                await asyncio.sleep(0.05)
+        await heard(service)
         yield service
+
+
+async def heard(service: Internal, *, until: bool = True) -> None:
+    """Wait until the process says that it is the writer, or does not say so any more."""
+    async with asyncio.timeout(20):
+        address = f"127.0.0.1:{service.internal}"
+        while await service.forward.hears(address) is not until:  # noqa: ASYNC110 - a port
+            await asyncio.sleep(0.05)
 
 
 def opening(account: str) -> bytes:
@@ -113,8 +121,8 @@ async def test_the_public_port_knows_no_forwarded_caller(service: Internal) -> N
 
 
 async def test_the_internal_port_serves_nothing_else(service: Internal) -> None:
+    await heard(service)
     async with Client(service.internal, API) as client:
-        assert (await client.get("/internal/writer")).status == 200
         assert (await client.get("/internal/jobs")).status == 405
         assert (await client.get("/v1/accounts/a")).status == 404
         assert (await client.get("/metrics")).status == 404
@@ -134,6 +142,25 @@ async def test_who_is_not_the_writer_takes_nothing(service: Internal) -> None:
     assert not await service.forward.hears(address)
     with pytest.raises(NotSentError):
         await service.forward.send(address, [])
+
+
+async def test_a_writer_that_has_not_heard_of_the_database_calls_nobody_back(
+    dsn: str, tmp_path: Path
+) -> None:
+    async with proxied(dsn, tmp_path) as (own, proxy), Internal(own, tmp_path) as service:
+        assert service.process.internal_server is not None
+        await service.process.internal_server.listen("127.0.0.1", service.internal)
+        await heard(service)
+        proxy.through.clear()
+        began = time.monotonic()
+        await heard(service, until=False)
+        unsure = time.monotonic() - began
+        writer = service.process.ledger.writer
+        still = writer is not None and writer.leadership.mine
+        proxy.through.set()
+
+    # It believes in itself for longer: whoever was not answered must not come back meanwhile.
+    assert still or unsure > FRESH_SECONDS
 
 
 async def test_the_keeper_settles_through_the_writer(service: Internal, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,7 +29,9 @@ class Load:
     clients: int = 8
     leave: bool = False
     answers: dict[str, int] = field(default_factory=dict)
+    moments: list[float] = field(default_factory=list)  # of the answers, monotonic
     unanswered: set[str] = field(default_factory=set)
+    lost: int = 0  # connections that broke, or could not be made
 
     async def __aenter__(self) -> Self:
         self._stopped = False
@@ -60,6 +63,7 @@ class Load:
                 if self.leave:
                     return
             except (OSError, asyncio.IncompleteReadError):
+                self.lost += 1
                 await asyncio.sleep(0.02)
 
     async def _on_one_connection(self, client: Client) -> None:
@@ -70,6 +74,7 @@ class Load:
             response = await client.response()
             self.unanswered.discard(key)
             self.answers[key] = response.status
+            self.moments.append(time.monotonic())
             if response.fields.get("connection") == "close":
                 return
             if response.status == UNAVAILABLE:

@@ -1,4 +1,4 @@
-"""A door in front of Postgres that can be slammed at a chosen moment."""
+"""A door in front of Postgres, or of a port, that can be slammed at a chosen moment."""
 
 import asyncio
 import contextlib
@@ -22,12 +22,12 @@ class Fault(Enum):
 class Proxy:
     """Forwards bytes between clients and the server; `arm` makes it fail once, at a marker."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str | tuple[str, int]) -> None:
         self._target = target
         self._fault = Fault.NONE
         self._marker = b""
         self.fired = 0
-        self.through = asyncio.Event()  # cleared: bytes go nowhere, and nobody is told
+        self.through = asyncio.Event()  # cleared: nothing goes through, no end either
         self.through.set()
         self._shut = False
         self._clients: set[asyncio.StreamWriter] = set()
@@ -49,11 +49,14 @@ class Proxy:
             writer.close()
             return
         self._clients.add(writer)
-        up_reader, up_writer = await asyncio.open_unix_connection(self._target)
+        try:
+            up_reader, up_writer = await self._reach()
+        except OSError:  # Nobody listens there now.
+            writer.close()
+            return
         back = asyncio.create_task(self._back(up_reader, writer))
         try:
-            while chunk := await reader.read(1 << 20):
-                await self.through.wait()
+            while await self._passed(chunk := await reader.read(1 << 20)):
                 fault, fires = self._fault, self._marker in chunk and self._fault is not Fault.NONE
                 if fires:
                     self._fault = Fault.NONE
@@ -78,10 +81,19 @@ class Proxy:
                 with contextlib.suppress(ConnectionError):
                     await end.wait_closed()
 
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, str):
+            return await asyncio.open_unix_connection(self._target)
+        return await asyncio.open_connection(*self._target)
+
+    async def _passed(self, chunk: bytes) -> bool:
+        """Wait until bytes, or the end of them, may be told; return whether these were bytes."""
+        await self.through.wait()
+        return bool(chunk)
+
     async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            while chunk := await reader.read(1 << 20):
-                await self.through.wait()
+            while await self._passed(chunk := await reader.read(1 << 20)):
                 writer.write(chunk)
                 await writer.drain()
             writer.close()
@@ -99,6 +111,20 @@ async def proxied(dsn: str, folder: Path) -> AsyncIterator[tuple[str, Proxy]]:
             f"{parts.scheme}://{parts.netloc}{parts.path}?host={quote(str(folder), safe='')}",
             proxy,
         )
+    finally:
+        proxy.through.set()
+        server.close()
+        server.close_clients()
+        await server.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def doored(port: int) -> AsyncIterator[tuple[int, Proxy]]:
+    """Yield a port that leads to this one through a proxy, and the proxy."""
+    proxy = Proxy(("127.0.0.1", port))
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1]), proxy
     finally:
         proxy.through.set()
         server.close()

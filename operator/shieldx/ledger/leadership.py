@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 0.2
 ANSWER_SECONDS: Final = 1.5
 FRESH_SECONDS: Final = 2.0
+# Two looks: who has not been answered for longer may be cut off already.
+SURE_SECONDS: Final = 2 * LOOK_SECONDS
 
 LOST: Final = (
     OSError,
@@ -60,7 +62,12 @@ class Leadership:
     @property
     def mine(self) -> bool:
         """Whether this process held the lock when it last looked, a moment ago."""
-        return self._mine is not None and self._monotonic() - self._looked_at < FRESH_SECONDS
+        return self._held_within(FRESH_SECONDS)
+
+    @property
+    def sure(self) -> bool:
+        """Whether it held the lock just now: who calls it back after a silence must know."""
+        return self._held_within(SURE_SECONDS)
 
     async def start(self) -> None:
         """Look once, then go on looking."""
@@ -128,6 +135,9 @@ class Leadership:
         if self._connection is None:
             raise ShardUnavailableError("the connection was given up")
         return await self._connection.fetchrow(query, *arguments, timeout=ANSWER_SECONDS)
+
+    def _held_within(self, seconds: float) -> bool:
+        return self._mine is not None and self._monotonic() - self._looked_at < seconds
 
     def _lose(self) -> None:
         if self._connection is not None:

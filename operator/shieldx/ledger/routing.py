@@ -29,7 +29,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Since when the writer of an epoch has answered nothing."""
+    """When the writer of an epoch was asked first what it has not answered."""
 
     epoch: int
     since: float
@@ -64,7 +64,7 @@ def to_end(view: View, now: float) -> int | None:
 
 
 def unanswered(view: View, epoch: int, now: float) -> Silence:
-    """Note that a call to the writer of `epoch` was not answered; the first one counts."""
+    """Note that what the writer of `epoch` was asked `now` got no answer; the first one counts."""
     if view.silence is not None and view.silence.epoch == epoch:
         return view.silence
     return Silence(epoch, now)

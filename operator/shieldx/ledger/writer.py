@@ -33,7 +33,7 @@ from shieldx.ledger.routing import Role, Silence, View
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 0.5
-PROBE_SECONDS: Final = 0.5
+PROBE_SECONDS: Final = 0.25
 LIMITS: Final = RelayLimits(deadline_seconds=5.0)
 
 type Answers = Sequence[Answer]
@@ -132,15 +132,14 @@ class Writer:
         """Ask the writer, and whatever it does not answer in time, decide here."""
         view = self._view()
         if routing.role(view) is Role.RELAY and view.holder is not None:
+            asked_at = self._monotonic()
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     return await self._way.send(view.holder.address, items)
             except (NotSentError, UnknownOutcomeError, TimeoutError) as problem:
                 logger.info("The writer of epoch %d is silent: %r", view.holder.epoch, problem)
                 self.silences += 1
-                self._silence = routing.unanswered(
-                    self._view(), view.holder.epoch, self._monotonic()
-                )
+                self._silence = routing.unanswered(self._view(), view.holder.epoch, asked_at)
         return await self._decide_here(items)
 
     async def _decide_here(self, jobs: Sequence[Job]) -> Sequence[Answers]:
@@ -160,7 +159,7 @@ class Writer:
             if view.silence is not None and view.holder is not None and not view.mine:
                 async with contextlib.AsyncExitStack() as stack:
                     stack.enter_context(contextlib.suppress(TimeoutError))
-                    await stack.enter_async_context(asyncio.timeout(PATIENCE_SECONDS))
+                    await stack.enter_async_context(asyncio.timeout(PROBE_SECONDS))
                     if await self._way.hears(view.holder.address):
                         self._silence = None
             epoch = routing.to_end(self._view(), self._monotonic())

@@ -1,7 +1,7 @@
 """The internal port: where the other processes of this ledger hand their writes to its writer.
 
 POST /internal/jobs      jobs in, their answers out, MessagePack; refused unless this is the writer
-GET  /internal/writer    whether it is
+GET  /internal/writer    whether it is, and has heard of the database just now
 
 Here, and nowhere else, a caller is believed who is only named: the request came in at a process of
 this same ledger, which has judged its rights. So only the service accounts of those processes are
@@ -19,6 +19,7 @@ from shieldx.kube.tokens import TokenCache, TokenReviewer
 from shieldx.ledger.batcher import Job
 from shieldx.ledger.forward import AUDIENCE, JOBS_PATH, WRITER_PATH
 from shieldx.ledger.jobs import MangledError, SentJob, decode_jobs, encode_answers
+from shieldx.ledger.leadership import Leadership
 from shieldx.ledger.records import Answer
 from shieldx.sidecar.auth import Authenticator, Caller, Policy, ServiceAccounts
 from shieldx.sidecar.connection import Limits
@@ -81,12 +82,12 @@ class Internal:
     def __init__(
         self,
         submit: Callable[[Job], None],
-        writes: Callable[[], bool],
+        leadership: Leadership,
         authenticator: Authenticator,
     ) -> None:
         self.forwarded = 0
         self._submit = submit
-        self._writes = writes
+        self._leadership = leadership
         self._authenticator = authenticator
 
     def handle(self, exchange: Exchange) -> None:
@@ -101,9 +102,10 @@ class Internal:
             self._authenticator.identify(exchange, self._admitted)
 
     def _admitted(self, exchange: Exchange, _: Caller) -> None:
-        if not self._writes():
+        hands_over = exchange.method == b"POST"
+        if not (self._leadership.mine if hands_over else self._leadership.sure):
             exchange.refuse("not_ready", "This process is not the shard's writer.")
-        elif exchange.method == b"GET":
+        elif not hands_over:
             exchange.answer(200, b"{}")
         else:
             self._jobs(exchange)

@@ -224,9 +224,7 @@ class Process:
         """Let the other processes of the ledger in, on a port of its own, while this one serves."""
         writer = self.ledger.writer
         if writer is not None:
-            internal = Internal(
-                self.ledger.batcher.submit, lambda: writer.leadership.mine, authenticator
-            )
+            internal = Internal(self.ledger.batcher.submit, writer.leadership, authenticator)
             self.metrics.also.append(partial(writer_metrics, writer, internal))
             self.internal_server = Server(internal.handle, INTERNAL_LIMITS)
             self._internal_address = (host, port)
