@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.chaos import campaigns, harms, report
+from tests.chaos import campaigns, deployed, harms, report
 from tests.chaos.campaigns import Verdict
 from tests.chaos.judge import SHOWN_PROBLEMS, Judgement
 from tests.chaos.world import Server
@@ -41,6 +41,11 @@ def plan() -> list[Campaign]:
         partial(harms.connection_cut, seconds=turn),
         partial(harms.clock_jumps, seconds=turn),
         partial(harms.poisoned_items, seconds=turn / 2),
+        *(
+            partial(deployed.deployed, seconds=turn, what=what, faults=faults)
+            for what, faults in deployed.EACH.items()
+        ),
+        partial(deployed.deployed, seconds=2 * turn, what="everything", faults=deployed.MIXED),
     ]
 
 

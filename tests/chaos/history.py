@@ -211,5 +211,12 @@ def effects(body: dict[str, object]) -> dict[str, int]:
             "committed_amount": int(amount),
         }:
             return {account: -amount, to: amount}
+        case {
+            "account": str(account),
+            "amount": int(amount),
+            "effective_at": str(),
+            "transfer": str(),
+        }:
+            return {"system/issuance": -amount, account: amount}
         case _:
             return {}

@@ -81,12 +81,22 @@ class Read:
     body: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What made a client ask again: an answer that settles nothing, or none."""
+
+    at: int
+    port: int
+    what: str
+
+
 @dataclass(slots=True)
 class Journal:
     """Everything that one load wrote down."""
 
     asked: dict[str, Asked] = field(default_factory=dict)
     reads: list[Read] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     acknowledged: int = 0  # keys with a final answer
     read_bytes: int = 0
@@ -120,6 +130,8 @@ class Journal:
                 self.asked[fact["key"]].lost.append(fact["at"])
             case "read":
                 self.reads.append(Read(fact["account"], fact["began"], fact["at"], fact["body"]))
+            case "trouble":
+                self.troubles.append(Trouble(fact["at"], fact["port"], fact["what"]))
             case "problem":
                 self.problems.append(fact["text"])
             case other:
@@ -162,6 +174,9 @@ class Pen:
 
     def read(self, account: str, began: int, body: dict[str, Any]) -> None:
         self._write(fact="read", account=account, began=began, body=body)
+
+    def trouble(self, port: int, what: str) -> None:
+        self._write(fact="trouble", port=port, what=what)
 
     def problem(self, text: str) -> None:
         self._write(fact="problem", text=text)

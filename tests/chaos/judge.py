@@ -21,6 +21,7 @@ from tests.chaos.programs import RIVAL
 from tests.chaos.world import Scene
 from tests.support.api import Client
 
+BREAKAGE: Final = "system/breakage"
 SETTLE_SECONDS: Final = 60.0
 POISON: Final = "poison-"
 SHOWN_PROBLEMS: Final = 5
@@ -107,16 +108,21 @@ async def _stored(dsn: str, journal: Journal) -> list[str]:
             RIVAL,
         )
         transfers = await connection.fetch(
-            "select 'tx_' || h.shard || '_' || t.seq as id, t.debit, t.credit, t.amount "
+            "select 'tx_' || h.shard || '_' || t.seq as id, t.debit, t.credit, t.amount, t.kind "
             "from transfers as t cross join head as h"
+        )
+        open_lots = await connection.fetch(
+            "select id from grants where state = 'active' and expires_at < (select at from head)"
         )
         balances = await connection.fetch("select id, balance from accounts where id <> $1", RIVAL)
     finally:
         await connection.close()
+    lapses = [row for row in transfers if row["kind"] == "expiry"]
     return [
         *_each_key_once(journal, entries),
-        *_each_transfer_once(journal, transfers),
-        *_balances_add_up(journal, dict(map(tuple, balances))),
+        *_each_transfer_once(journal, [row for row in transfers if row["kind"] != "expiry"]),
+        *_lapsed(journal, lapses, {row["id"] for row in open_lots}),
+        *_balances_add_up(journal, dict(map(tuple, balances)), lapses),
     ]
 
 
@@ -155,8 +161,31 @@ def _each_transfer_once(journal: Journal, transfers: list[asyncpg.Record]) -> It
         yield f"transfer {name} {stored[name]} was never acknowledged by any key"
 
 
-def _balances_add_up(journal: Journal, stored: dict[str, int]) -> Iterator[str]:
+def _lapsed(journal: Journal, lapses: list[asyncpg.Record], open_lots: set[str]) -> Iterator[str]:
+    """See that nothing lapsed that was not granted to lapse, and that what must has lapsed."""
+    mortal: Counter[str] = Counter()
+    for _, result in _done(journal):
+        if result.get("expires_at") and "effective_at" in result:
+            mortal[str(result["account"])] += int(str(result["amount"]))
+    lapsed: Counter[str] = Counter()
+    for row in lapses:
+        lapsed[row["debit"]] += row["amount"]
+        if row["credit"] != BREAKAGE:
+            yield f"{row['id']} lapsed to {row['credit']}"
+    for account, amount in lapsed.items():
+        if amount > mortal[account]:
+            yield f"{amount} lapsed of {account}, which was granted {mortal[account]} that may"
+    for lot in open_lots:
+        yield f"{lot} is open after its time, and a keeper has run since"
+
+
+def _balances_add_up(
+    journal: Journal, stored: dict[str, int], lapses: list[asyncpg.Record]
+) -> Iterator[str]:
     expected: Counter[str] = Counter()
+    for row in lapses:
+        expected[row["debit"]] -= row["amount"]
+        expected[row["credit"]] += row["amount"]
     for _, result in _done(journal):
         for account, moved in effects(result).items():
             expected[account] += moved

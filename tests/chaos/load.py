@@ -9,7 +9,9 @@ import asyncio
 import random
 import signal
 import time
+from collections import deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +41,7 @@ class Options:
     pause_seconds: float = 0.004
     hold_seconds: int = 600
     poison: float = 0.0  # the share of requests that the database will refuse
+    lots: bool = False  # grants that expire within seconds, and reversals, too
 
 
 @dataclass
@@ -51,7 +54,9 @@ class Customer:
     rng: random.Random
     holds: list[str] = field(default_factory=list)
     past: list[tuple[str, str, Body, Response]] = field(default_factory=list)
+    transfers: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     client: Client | None = None
+    port: int = 0
     count: int = 0
 
     @property
@@ -107,7 +112,24 @@ class Customer:
             ("/v1/holds", {"account": held, "amount": amount, "timeout_seconds": seconds}),
             ("/v1/batch", {"atomic": True, "operations": operations}),
         ]
+        if self.options.lots:
+            choices += [
+                consume,
+                (f"/v1/accounts/{quoted(account)}/grants", self._lot(amount)),
+                (f"/v1/accounts/{quoted(other)}/grants", self._lot(amount)),
+            ]
+        if self.options.lots and self.transfers:
+            part = {} if self.rng.random() < 0.5 else {"amount": 1}
+            choices.append((f"/v1/transfers/{self.rng.choice(self.transfers)}/reverse", part))
         return self.rng.choice(choices)
+
+    def _lot(self, amount: int) -> Body:
+        ends = datetime.now(UTC) + timedelta(seconds=self.rng.uniform(0.5, 5.0))
+        return {
+            "amount": amount,
+            "priority": self.rng.randrange(3),
+            "expires_at": ends.isoformat(),
+        }
 
     async def _settle(self, path: str, body: Body) -> None:
         """Ask under a new key, and ask again while that makes sense."""
@@ -122,6 +144,8 @@ class Customer:
                 await asyncio.sleep(self.rng.uniform(0.05, 0.3))
         if path == "/v1/holds" and response.status == 201:
             self.holds.append(response.body["id"])
+        if response.status == 201 and "debit" in response.body:
+            self.transfers.append(response.body["id"])
         if len(self.past) < REMEMBERED:
             self.past.append((key, path, body, response))
         else:
@@ -142,33 +166,47 @@ class Customer:
 
     async def _batch(self, account: str, other: str) -> None:
         """Send a plain batch; what gets lost of it is settled by single calls."""
-        keys = [self._key() for _ in range(3)]
-        singles: list[tuple[str, Body]] = [
-            (f"/v1/accounts/{quoted(account)}/consume", {"amount": 1}),
-            (f"/v1/accounts/{quoted(other)}/refill", {"amount": 2}),
-            ("/v1/transfers", {"debit": account, "credit": other, "amount": 3}),
-        ]
+        items = self._items(account, other)
+        keys = [self._key() for _ in items]
         operations = [
-            {"type": "consume", "account": account, "amount": 1},
-            {"type": "refill", "account": other, "amount": 2},
-            {"type": "transfer", "debit": account, "credit": other, "amount": 3},
+            operation | {"idempotency_key": key}
+            for key, (_, _, operation) in zip(keys, items, strict=True)
         ]
-        for key, operation in zip(keys, operations, strict=True):
-            operation["idempotency_key"] = key
         if not await self._connected():
             return
-        for key, (path, body) in zip(keys, singles, strict=True):
+        for key, (path, body, _) in zip(keys, items, strict=True):
             self.pen.sent(key, path, body)
         response = await self._call(self._key(), "/v1/batch", {"operations": operations})
         if response is None:
             for key in keys:
                 self.pen.lost(key)
-        if response is None or response.status != 200:
+            return
+        if response.status != 200:
+            self.pen.trouble(self.port, str(response.status))
             return
         for key, result in zip(keys, response.body["results"], strict=True):
             status = result.pop("status")
             body = {k: v for k, v in result.items() if k != "code"} if status < 300 else result
             self.pen.answered(key, status, body, replayed=False)
+            if status in OPEN_STATUSES:
+                self.pen.trouble(self.port, f"{status} {body['code']}")
+
+    def _items(self, account: str, other: str) -> list[tuple[str, Body, Body]]:
+        """Return path and body of single calls, and the same as operations of a batch."""
+        debit = {"debit": account, "credit": other, "amount": 3}
+        one, two = (f"/v1/accounts/{quoted(name)}" for name in (account, other))
+        items: list[tuple[str, Body, Body]] = [
+            (f"{one}/consume", {"amount": 1}, {"type": "consume", "account": account, "amount": 1}),
+            (f"{two}/refill", {"amount": 2}, {"type": "refill", "account": other, "amount": 2}),
+            ("/v1/transfers", debit, {"type": "transfer", **debit}),
+        ]
+        if self.options.lots:
+            lot, held = self._lot(5), {"account": other, "amount": 4}
+            items += [
+                (f"{two}/grants", lot, {"type": "grant", "account": other, **lot}),
+                ("/v1/holds", held, {"type": "hold", **held}),
+            ]
+        return items
 
     async def _read(self, account: str) -> None:
         if not await self._connected():
@@ -187,7 +225,10 @@ class Customer:
             return None
         replayed = response.fields.get("idempotency-replayed") == "true"
         self.pen.answered(key, response.status, response.body, replayed=replayed)
-        return None if response.status in OPEN_STATUSES else response
+        if response.status in OPEN_STATUSES:
+            self.pen.trouble(self.port, f"{response.status} {response.code}")
+            return None
+        return response
 
     async def _call(self, key: str, path: str, body: Body | None) -> Response | None:
         """Return the answer, or None if the connection breaks or nothing comes."""
@@ -197,7 +238,8 @@ class Customer:
                 return await self.client.call(
                     "GET" if body is None else "POST", path, body, key=key
                 )
-        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+        except (OSError, asyncio.IncompleteReadError, TimeoutError) as problem:
+            self.pen.trouble(self.port, repr(problem))
             self.client.writer.close()
             self.client = None
             return None
@@ -205,7 +247,8 @@ class Customer:
     async def _connected(self) -> bool:
         """Have a connection to one of the servers; False if there is none to be had now."""
         if self.client is None:
-            client = Client(self.rng.choice(self.options.ports))
+            self.port = self.rng.choice(self.options.ports)
+            client = Client(self.port)
             try:
                 await client.__aenter__()
             except OSError:

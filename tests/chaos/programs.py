@@ -8,44 +8,74 @@ that they are ready.
 import asyncio
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import uvloop
 
 from shieldx.keeper.main import Options, keep
+from shieldx.kube.cluster import Identity
 from shieldx.ledger import steps
 from shieldx.ledger.batcher import Batcher, perform
+from shieldx.ledger.forward import AUDIENCE, Forward
 from shieldx.ledger.operations import ChangeAccount, OpenAccount
+from shieldx.ledger.writer import Peers
 from shieldx.sidecar.auth import NoTokens
 from shieldx.sidecar.config import Config
+from shieldx.sidecar.internal import admission
 from shieldx.sidecar.main import Process
 from tests.chaos import load
 from tests.support.api import Reviewer
 
+ACCOUNT = "shop/credits-api"
 READY = "ready"
 SERVING = "ShieldX ledger on"
 RIVAL = "rival"
 
 
-def api(dsn: str, port: int) -> None:
-    """Serve the ledger as `shieldx sidecar` does, to everybody."""
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """The internal port of an API process, the address that the others are told, and a token."""
+
+    port: int
+    address: str
+    token: Path
+
+
+class InnerReviewer:
+    """Whose a token for the internal port is: its own text, `namespace/name`."""
+
+    async def review_token(self, token: str, audience: str) -> Identity | None:
+        assert audience == AUDIENCE
+        namespace, _, name = token.partition("/")
+        return Identity(namespace, name)
+
+
+def api(dsn: str, port: int, inner: Inner | None = None) -> None:
+    """Serve the ledger as `shieldx sidecar` does, to everybody; with `inner` as one of many."""
 
     async def serve() -> None:
-        process = Process(dsn, Config(ledger="test/credits"), NoTokens())
+        peers = Peers(Forward(inner.token), inner.address) if inner else None
+        process = Process(dsn, Config(ledger="test/credits"), NoTokens(), peers=peers)
+        if inner:
+            door = admission(InnerReviewer(), [("shop", "credits-api")])
+            process.open_internally(door, "127.0.0.1", inner.port)
         metrics = ("127.0.0.1", None)
         await process.serve(asyncio.Event(), host="127.0.0.1", port=port, metrics=metrics)
 
     uvloop.run(serve())
 
 
-def keeper(dsn: str) -> None:
+def keeper(dsn: str, token: Path | None = None) -> None:
     """Keep the ledger as `shieldx keeper` does."""
     with TemporaryDirectory() as folder:
         files = Path(folder)
         (files / "dsn").write_text(dsn)
         (files / "config.json").write_text('{"ledger": "test/credits", "shard": "s0"}')
-        options = Options(files / "dsn", files / "config.json", "s:o", "127.0.0.1", 0)
+        options = Options(
+            files / "dsn", files / "config.json", "s:o", "127.0.0.1", 0, token_file=token
+        )
         print(READY, flush=True)
         uvloop.run(keep(options, Reviewer(), asyncio.Event()))
 

@@ -1,4 +1,4 @@
-"""The short form of the campaigns: every step once, Postgres killed, a connection cut."""
+"""The short form: every step once, Postgres killed, a connection cut, the ledger as deployed."""
 
 import asyncio
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shieldx.ledger.steps import Step
-from tests.chaos import campaigns, harms
+from tests.chaos import campaigns, deployed, harms
 from tests.chaos.campaigns import EARLY, KEEPING, LOCKING, TELLING, WRITING, Verdict
 from tests.chaos.judge import Judgement, assert_clean
 from tests.chaos.world import Server
@@ -42,8 +42,9 @@ def test_every_step_is_in_one_of_the_tables() -> None:
         partial(campaigns.postgres_dies, seconds=0),
         partial(harms.connection_cut, seconds=0),
         partial(harms.poisoned_items, seconds=1),
+        partial(deployed.deployed, seconds=0, what="short", faults=deployed.SHORT),
     ],
-    ids=["steps", "lock", "two-apis", "keeper", "postgres", "cut", "poison"],
+    ids=["steps", "lock", "two-apis", "keeper", "postgres", "cut", "poison", "deployed"],
 )
 async def test_nothing_is_lost_and_nothing_doubled(
     server: Server, campaign: Callable[[Server, int], Awaitable[Verdict]]

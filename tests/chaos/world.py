@@ -200,7 +200,9 @@ class Scene:
         """Let a keeper work."""
         return await self.program("keeper", self.dsn, crash_at=crash_at).begin()
 
-    async def start_load(self, *, hold_seconds: int = 600, poison: float = 0.0) -> None:
+    async def start_load(
+        self, *, hold_seconds: int = 600, poison: float = 0.0, lots: bool = False
+    ) -> None:
         """Let customers begin, in a process of their own, and wait until they ask."""
         self.journal_file.touch()
         options = Options(
@@ -209,6 +211,7 @@ class Scene:
             seed=self.seed,
             hold_seconds=hold_seconds,
             poison=poison,
+            lots=lots,
         )
         self.load = await self.program("customers", options).begin(programs.READY)
 
