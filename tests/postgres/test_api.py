@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from shieldx.ledger.verify import verify
 from shieldx.sidecar import wire
 from tests.support.api import Client, Service, fresh_key
 
@@ -25,7 +26,7 @@ def of_shape(body: Any, shape: type[msgspec.Struct]) -> bool:
     return set(body) <= {field.encode_name for field in msgspec.structs.fields(shape)}
 
 
-async def test_an_account_lives_from_opening_to_closing(client: Client) -> None:
+async def test_an_account_lives_from_opening_to_closing(client: Client, dsn: str) -> None:
     opened = await client.post("/v1/accounts", {"id": "shop/a", "metadata": {"plan": "pro"}})
     assert opened.status == 201
     assert of_shape(opened.body, wire.AccountAnswer)
@@ -54,6 +55,7 @@ async def test_an_account_lives_from_opening_to_closing(client: Client) -> None:
     read = await client.get("/v1/accounts/shop%2Fa")
     assert read.body["state"] == "closed"
     assert of_shape(read.body, wire.AccountAnswer)
+    assert (await verify(dsn)).problem is None
 
 
 async def test_a_balance_says_of_when_it_is(client: Client) -> None:

@@ -13,6 +13,7 @@ from shieldx.ledger.purses import Purses
 from shieldx.ledger.statements import (
     NOTHING,
     REVENUE,
+    UNCHANGED,
     Activate,
     Alert,
     Answer,
@@ -136,7 +137,7 @@ class Books:
             case Change():
                 account = self._touch(self.accounts[said.id])
                 account.state = said.state or account.state
-                if said.metadata is not None:
+                if said.metadata != UNCHANGED:
                     account.metadata = bytes(said.metadata)
             case SetAlert():
                 self._touch(self.accounts[said.account]).alert = said.available_below

@@ -10,6 +10,7 @@ import msgspec
 
 REVENUE: Final = "system/revenue"
 NOTHING: Final = msgspec.Raw(b"{}")
+UNCHANGED: Final = msgspec.Raw(b"null")
 
 
 class Statement(msgspec.Struct, tag_field="type", gc=False):
@@ -25,7 +26,7 @@ class Open(Statement, tag="open", gc=False):
 class Change(Statement, tag="change", gc=False):
     id: str
     state: str | None = None
-    metadata: msgspec.Raw | None = None
+    metadata: msgspec.Raw = UNCHANGED
 
 
 class SetAlert(Statement, tag="set_alert", gc=False):
