@@ -23,7 +23,7 @@ COLUMNS: Final = (
     "left open",
     "of them done",
     "longest silence",
-    "lost or doubled",
+    "problems",
 )
 
 
