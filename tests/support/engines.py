@@ -128,6 +128,7 @@ class Engines:
         engine = self.engines[number]
         assert engine.batcher._task is not None
         engine.batcher._task.cancel()
+        await asyncio.wait([engine.batcher._task])
         if engine.batcher._shard is not None:
             engine.batcher._shard.abandon()
         engine.batcher = await self._batcher(engine)

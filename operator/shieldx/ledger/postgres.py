@@ -150,6 +150,9 @@ class Shard:
         except (*SILENCE, asyncpg.PostgresError, schema.NewerError) as problem:
             connection.terminate()
             raise ShardUnavailableError(str(problem)) from problem
+        except BaseException:
+            connection.terminate()
+            raise
         return cls(connection, name)
 
     def abandon(self) -> None:
