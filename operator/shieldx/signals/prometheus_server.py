@@ -20,6 +20,7 @@ LARGEST_ANSWER: Final = 4 * 2**20
 AT_A_TIME: Final = 8
 PATIENCE: Final = Patience(failures=3, rest_seconds=1.0, longest_rest_seconds=10.0)
 _LONGEST_QUOTE: Final = 200
+_LEFT_ALONE: Final = "does not answer, and is left alone for a few seconds"
 
 
 class SilentError(Exception):
@@ -83,9 +84,11 @@ class Prometheus:
         SilentError if there is no answer, MalformedAnswerError if it cannot be understood.
         """
         if not self._breaker.allows(self._monotonic()):
-            raise SilentError("does not answer, and is left alone for a few seconds")
+            raise SilentError(_LEFT_ALONE)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS), self._turns:
+                if self._breaker.is_open:  # It was found to be away while this one waited.
+                    raise SilentError(_LEFT_ALONE)
                 status, body = await self._post(query, at)
         except (TimeoutError, aiohttp.ClientError, OSError) as silence:
             self._breaker.failed(self._monotonic())
