@@ -55,6 +55,19 @@ def test_an_alert_that_is_set_anew_is_raised_anew() -> None:
     assert not book.account("a").alerted
 
 
+def test_an_alert_is_over_though_another_account_of_the_transfer_is_as_it_was() -> None:
+    book = Book()
+    book.open("a", amount=10)
+    book.open("b", amount=100)
+    book.ask(SetAlert(account="a", available_below=50))
+    book.ask(SetAlert(account="b", available_below=5))
+
+    book.ask(Transfer(debit="b", credit="a", amount=60))
+
+    assert not book.account("a").alerted
+    assert not book.account("b").alerted
+
+
 def test_an_alert_is_an_entry_of_its_own_with_all_figures() -> None:
     book = Book()
     book.open("a", amount=100)

@@ -31,6 +31,8 @@ def test_another_entry_has_another_hash(
 def test_the_bytes_never_change() -> None:
     """A chain that was written must verify for ever: this value may only get a sibling."""
     assert link(*ENTRY).hex() == PINNED
+    assert link(GENESIS, 1, 2, "caller", None, b"{}", "created", b"{}").hex() == PINNED_WITHOUT_KEY
 
 
 PINNED = "390162c5f284ba85a7785c915a4e200cae2a9dc24a21d6cae6c6fde4f886751b"
+PINNED_WITHOUT_KEY = "382058d565832842612bfd67fe22e94e41eb7236f07bc4eb8dcfa20c6abd7628"
