@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CLUSTER ?= auto
 export CLUSTER
 
-.PHONY: help demo demo-down test test-matrix engine-machine fuzz-api proofs bench-ledger chaos-ledger check e2e cluster cluster-down images docs lock clean
+.PHONY: help demo demo-down test test-matrix engine-machine fuzz-api proofs mutants bench-ledger chaos-ledger check e2e cluster cluster-down images docs lock clean
 
 help:  ## Say what each target does.
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -49,6 +49,9 @@ e2e: $(VENV)/installed  ## The proofs on the cluster (makes one if there is none
 
 proofs: $(VENV)/installed  ## The promises of the decision, with fresh seeds (RUNS=, SEED=); writes docs/statistics.md.
 	@PYTHONPATH=operator:. $(PY) -m tests.proofs --runs $(or $(RUNS),2000) $(if $(SEED),--seed $(SEED))
+
+mutants: $(VENV)/installed  ## Break the pure cores in small ways: does a test notice? (PACKAGE=stats|ledger, WORKERS=2)
+	@PYTHONPATH=operator:. $(PY) -m tests.mutation $(PACKAGE) --workers $(or $(WORKERS),2)
 
 bench-ledger: $(VENV)/installed  ## How fast the ledger is, beside two yardsticks: docs/benchmarks.md (QUICK=1: a short look).
 	@PYTHONPATH=operator:. $(PY) -m tests.bench $(if $(QUICK),--quick)

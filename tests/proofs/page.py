@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 
-def write_block(page: Path, name: str, text: str) -> None:
+def write_block(page: Path, name: str, text: str, made_by: str = "make proofs") -> None:
     """Put `text` between the marks of block `name`; ValueError where the page has none."""
     old = page.read_text()
-    begin, end = f"<!-- begin {name}: made by `make proofs` -->", f"<!-- end {name} -->"
+    begin, end = f"<!-- begin {name}: made by `{made_by}` -->", f"<!-- end {name} -->"
     block = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     if not block.search(old):
         raise ValueError(f"{page} has no block {name}")
