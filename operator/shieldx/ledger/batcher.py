@@ -233,9 +233,8 @@ class Batcher:
         except Exception as defect:  # noqa: BLE001 - whatever it is, each job is answered.
             await self._isolate(jobs, defect)
         else:
-            for job, answer in zip(jobs, answers, strict=True):
-                job.done(answer)
-            reached(Step.ANSWERED)
+            # After the next batch has been sent: while Postgres works there is time to answer.
+            asyncio.get_running_loop().call_soon(_tell, jobs, answers)
 
     async def _isolate(self, jobs: list[Job], defect: Exception) -> None:
         """Find the poisoned job by halving, so that the others do not suffer."""
@@ -377,6 +376,12 @@ async def perform(batcher: Batcher, caller: str, key: str | None, operation: Ope
 
     batcher.submit(Job(caller, (operation,), (key,), atomic=False, done=done))
     return await future
+
+
+def _tell(jobs: Sequence[Job], answers: Sequence[Sequence[Answer]]) -> None:
+    for job, answer in zip(jobs, answers, strict=True):
+        job.done(answer)
+    reached(Step.ANSWERED)
 
 
 def _rehearsed(state: State, job: Job, now: int) -> list[Answer]:
