@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
+from shieldx.ledger.batcher import perform
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.model import MICROSECONDS, Code, Request, State, decide, merge
 from shieldx.ledger.operations import (
@@ -148,4 +149,33 @@ async def test_a_hold_is_in_the_history_beside_transfers_as_many_as_entries(
     assert [*map(tuple, told)][-1] == (3, 1)
     assert (await verify(dsn)).problem is None
     await connection.close()
+    await shard.close()
+
+
+async def test_holds_are_of_the_past_too_where_no_account_is_known_any_more(
+    shard: Shard, dsn: str
+) -> None:
+    """Found by the engines' machine: after catching up, one may know a hold and no account."""
+    state = await known(shard, ISSUANCE)
+    state.head = replace(state.head, position=1)
+    state.accounts.clear()
+    state.posted["tx_s0_1"] = None
+    other = Ledger.open(dsn, "s0")
+    await other.start()
+    for name in "ab":
+        await perform(other.batcher, "her", f"open-{name}", OpenAccount(id=name))
+    await other.close()
+
+    with pytest.raises(StaleError, match="the chain is at 2, not at 1"):
+        await shard.load(
+            state,
+            accounts=("a",),
+            grants=(),
+            holds=(),
+            transfers=(),
+            references=(),
+            keys=(),
+            due=(),
+            now=0,
+        )
     await shard.close()
