@@ -25,11 +25,12 @@ NAMES: Final = ("a", "b", "c", "d")  # d is not there at first.
 
 names = st.sampled_from(NAMES)
 amounts = st.integers(1, 30)
+steps_back = st.integers(0, 4)
 
 
 def recent[T](data: st.DataObject, things: Sequence[T]) -> T:
     """Draw one of the last few, the last one if Hypothesis may choose."""
-    return things[-1 - data.draw(st.integers(0, 4)) % len(things)]
+    return things[-1 - data.draw(steps_back) % len(things)]
 
 
 def operation(data: st.DataObject, state: State, now: int) -> Operation:  # noqa: C901, PLR0911 - a table of what may be drawn.
@@ -81,5 +82,7 @@ def operation(data: st.DataObject, state: State, now: int) -> Operation:  # noqa
 
 
 def _pick(data: st.DataObject, known: Mapping[str, object], otherwise: str) -> str:
-    ids = [name for name, row in known.items() if row is not None]
-    return recent(data, ids) if ids else otherwise
+    # Drawn in any case: what is known hangs on the order of events, what is drawn must not.
+    back = data.draw(steps_back)
+    ids = [name for name, row in known.items() if row is not None] or [otherwise]
+    return ids[-1 - back % len(ids)]
