@@ -17,6 +17,8 @@ from shieldx.kube.token_reviews import DISCOVERY, JWKS, ClusterReviewer
 type Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+# Longer than any run of the tests: an expired one is refused whatever else is wrong with it.
+LIFETIME_SECONDS = 6 * 3600
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -44,7 +46,7 @@ def token(
     now = int(time.time())
     whole = {
         "aud": ["shieldx"],
-        "exp": now + 600,
+        "exp": now + LIFETIME_SECONDS,
         "iat": now,
         "nbf": now,
         "iss": ISSUER,
