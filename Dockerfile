@@ -18,7 +18,7 @@ RUN site=$(echo /opt/shieldx/lib/python3.*/site-packages) \
  && find "$site" -type f -name '*.so*' -exec strip --strip-unneeded {} + \
  && rm -rf "$site"/pip "$site"/pip-* /opt/shieldx/bin/pip* /opt/shieldx/bin/[aA]ctivate* \
  && echo /opt/shieldx/source > "$site"/shieldx.pth \
- && printf '#!/opt/shieldx/bin/python3\nfrom shieldx.__main__ import main\n\nmain()\n' > /opt/shieldx/bin/shieldx \
+ && printf '#!/opt/shieldx/bin/python3\nfrom shieldx.__main__ import main\n\nif __name__ == "__main__":\n    main()\n' > /opt/shieldx/bin/shieldx \
  && chmod 755 /opt/shieldx/bin/shieldx \
  && /opt/shieldx/bin/python3 /build/precompile
 
