@@ -115,12 +115,14 @@ async def test_tokens_are_judged_by_the_clusters_keys(world: World) -> None:
 async def test_a_rotated_key_and_a_silent_cluster(world: World) -> None:
     await world.until(token(), 201)
     world.cluster.reviews_away = True
+    world.cluster.publishing.clear()
     fresh = token(EC, "two")
 
     assert await world.open(fresh) == (503, "authentication_unavailable")
     world.cluster.keys = {"two": EC}
     assert await world.open(fresh) == (503, "authentication_unavailable")
 
+    world.cluster.publishing.set()
     await world.until(fresh, 201)
     assert await world.open(token(exp=int(time.time()) + 300)) == (
         503,

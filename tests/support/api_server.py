@@ -85,9 +85,11 @@ class ApiServer:
     jwks_away: bool = False
     reviews_away: bool = False
     answering: asyncio.Event = field(default_factory=asyncio.Event)  # reviews wait for it
+    publishing: asyncio.Event = field(default_factory=asyncio.Event)  # the keys wait for it
 
     def __post_init__(self) -> None:
         self.answering.set()
+        self.publishing.set()
 
     async def __aenter__(self) -> Self:
         application = web.Application()
@@ -133,6 +135,7 @@ class ApiServer:
 
     async def _jwks(self, request: web.Request) -> web.Response:
         self.fetched += 1
+        await self.publishing.wait()
         if self.jwks_away:
             raise web.HTTPServiceUnavailable
         if JWKS_TYPE not in request.headers.get("Accept", ""):
