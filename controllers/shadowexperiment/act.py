@@ -9,13 +9,14 @@ from controllers.shadowexperiment.facts import (
     FinishRun,
     LabelTarget,
     Observed,
+    RecordEvidence,
     ResumeTarget,
 )
 from controllers.shadowexperiment.manifests import Manifest, Names
 from controllers.shadowexperiment.observe import DEPLOYMENT, owned
 from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.plan import Plan
-from controllers.shadowexperiment.progress import Outcome
+from controllers.shadowexperiment.progress import Outcome, Progress, recorded
 from controllers.shadowexperiment.status import changes
 from shieldx.kube import Cluster, NamespaceTerminatingError
 from shieldx.resources.shadowexperiment import (
@@ -67,10 +68,16 @@ async def _perform(cluster: Cluster, names: Names, action: Action) -> None:
             )
         case CreateRun(manifest):
             await cluster.create(manifest)
+        case RecordEvidence(name, trajectory):
+            await _write_run(cluster, namespace, name, {"trajectory": trajectory})
         case FinishRun(name, status):
-            await cluster.patch(
-                API_VERSION, RUN_KIND, namespace, name, {"status": status}, subresource="status"
-            )
+            await _write_run(cluster, namespace, name, status)
+
+
+async def _write_run(cluster: Cluster, namespace: str, name: str, status: Manifest) -> None:
+    await cluster.patch(
+        API_VERSION, RUN_KIND, namespace, name, {"status": status}, subresource="status"
+    )
 
 
 async def release(cluster: Cluster, names: Names, uid: str, status: Manifest) -> str:
@@ -123,10 +130,9 @@ async def _close(cluster: Cluster, names: Names, status: Manifest) -> None:
         "outcome": status.get("outcome") or str(Outcome.WITHDRAWN),
         "decision": f"The experiment was deleted. {status.get('decision', '')}".strip(),
         "metrics": status.get("metrics", []),
+        "trajectory": recorded(run.get("status", {}).get("trajectory", {}), Progress.parse(status)),
     }
-    await cluster.patch(
-        API_VERSION, RUN_KIND, names.namespace, name, {"status": closed}, subresource="status"
-    )
+    await _write_run(cluster, names.namespace, name, closed)
 
 
 def _held(target: Manifest) -> bool:

@@ -1,8 +1,9 @@
 """The facts that a pass over an experiment rests on, and what it may do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import Any, Final
 
 from controllers.shadowexperiment.manifests import Manifest, Names, Template
@@ -69,6 +70,13 @@ class Observed:
     recorded_runs: int = 0  # of the target's present revision, by any experiment
     run_exists: bool = False
     run_finished: bool = False
+    trajectory: Mapping[str, Any] = field(default_factory=dict)  # as the run's record has it
+
+    @property
+    def recorded_until(self) -> float:
+        """The end of the newest bucket on record, in seconds since 1970."""
+        points = self.trajectory.get("points", [])
+        return float(points[-1]["end"]) if points else -inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +105,25 @@ class CreateRun:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordEvidence:
+    name: str
+    trajectory: Manifest
+
+
+@dataclass(frozen=True, slots=True)
 class FinishRun:
     name: str
     status: Manifest
 
 
 type Action = (
-    LabelTarget | ApplyChallenger | DeleteChallenger | ResumeTarget | CreateRun | FinishRun
+    LabelTarget
+    | ApplyChallenger
+    | DeleteChallenger
+    | ResumeTarget
+    | CreateRun
+    | RecordEvidence
+    | FinishRun
 )
 
 

@@ -13,7 +13,12 @@ def advance(situation: Situation, finding: Finding) -> Progress:
     """Return what to remember after a finding."""
     before, judgment = situation.before, situation.judgment
     phase = following(before.phase, finding, before.paused_from)
-    progress = judgment.noted(before) if before.phase in MEASURED else before
+    progress = before
+    if before.phase in MEASURED:
+        recorded = situation.seen.recorded_until
+        kept = tuple(each for each in before.unrecorded if each["end"] > recorded)
+        # Alone it is not worth a write of the status.
+        progress = judgment.noted(replace(before, unrecorded=kept) if judgment.points else before)
     progress = replace(progress, phase=phase)
     if phase is not before.phase:
         progress = replace(progress, since=situation.now)
@@ -85,9 +90,9 @@ def _remember(  # noqa: C901, PLR0911, PLR0912 - one case a finding: a table wit
         case Finding.PROVEN:
             return replace(progress, outcome=Outcome.PROMOTED)
         case Finding.DONE if came is Phase.PROMOTING:
-            return replace(progress, champion=progress.challenger, weight=0, step=0)
+            return replace(progress, champion=progress.challenger, weight=0, step=0, unrecorded=())
         case Finding.DONE:
-            return replace(progress, weight=0, step=0)
+            return replace(progress, weight=0, step=0, unrecorded=())
         case Finding.WITHDRAWN:
             return replace(progress.without_evidence(), run=None)
         case _:

@@ -54,7 +54,7 @@ async def observe(
         cluster.get(*DEPLOYMENT, namespace, names.target),
         cluster.get(*DEPLOYMENT, namespace, names.challenger),
         cluster.get("v1", "Service", namespace, spec.service),
-        _run(cluster, namespace, live.get("status", {}).get("runRef")),
+        _run(cluster, namespace, live.get("status", {})),
     )
     replica_sets: list[Manifest] = []
     if deployment is not None:
@@ -95,6 +95,7 @@ async def observe(
         recorded_runs=await _recorded_runs(cluster, names, target, live.get("status", {})),
         run_exists=run is not None,
         run_finished=run is not None and "outcome" in run.get("status", {}),
+        trajectory={} if run is None else run.get("status", {}).get("trajectory", {}),
     )
     return Look(observed, _arm(champion_pods), _arm(challenger_pods))
 
@@ -126,8 +127,11 @@ def _unready(pod: Manifest) -> str | None:
     return None
 
 
-async def _run(cluster: Cluster, namespace: str, name: str | None) -> Manifest | None:
-    return None if name is None else await cluster.get(API_VERSION, RUN_KIND, namespace, name)
+async def _run(cluster: Cluster, namespace: str, status: Mapping[str, Any]) -> Manifest | None:
+    """Return the record of the run that is under way; nobody asks for that of one that is over."""
+    if "runRef" not in status or status.get("phase") in RESTING:
+        return None
+    return await cluster.get(API_VERSION, RUN_KIND, namespace, status["runRef"])
 
 
 async def _recorded_runs(

@@ -21,6 +21,7 @@ from controllers.shadowexperiment.facts import (
     FinishRun,
     LabelTarget,
     Observed,
+    RecordEvidence,
     ResumeTarget,
     Situation,
     Target,
@@ -29,10 +30,12 @@ from controllers.shadowexperiment.findings import find
 from controllers.shadowexperiment.manifests import Names
 from controllers.shadowexperiment.memory import advance
 from controllers.shadowexperiment.phases import Finding, Phase
-from controllers.shadowexperiment.progress import Outcome, Progress
+from controllers.shadowexperiment.progress import Outcome, Progress, recorded
 
 SOON: Final = timedelta(seconds=2)
 LATER: Final = timedelta(minutes=1)
+# The whole record is written each time, so not for every bucket.
+RECORDED_AT_ONCE: Final = 10
 # Nobody has to do anything for these to end.
 MOVING: Final = frozenset(
     {Phase.PREPARING, Phase.STEPPING, Phase.PROMOTING, Phase.ROLLING_BACK},
@@ -78,6 +81,7 @@ def realise(situation: Situation, progress: Progress) -> Iterator[Action]:
     match progress.phase:
         case Phase.PREPARING | Phase.STEPPING | Phase.INCONCLUSIVE if target is not None:
             yield from _record(names, seen, progress)
+            yield from _record_evidence(seen, progress)
             yield from _serve(situation, target, progress)
         case Phase.PROMOTING if target is not None:
             yield from _record(names, seen, progress)
@@ -120,6 +124,14 @@ def _record(names: Names, seen: Observed, progress: Progress) -> Iterator[Action
     )
 
 
+def _record_evidence(seen: Observed, progress: Progress) -> Iterator[Action]:
+    """Move buckets from the status, where they were noted with their verdict, to the record."""
+    fresh = [each for each in progress.unrecorded if each["end"] > seen.recorded_until]
+    if progress.run is None or not seen.run_exists or len(fresh) < RECORDED_AT_ONCE:
+        return
+    yield RecordEvidence(progress.run, recorded(seen.trajectory, progress))
+
+
 def _end(names: Names, seen: Observed, progress: Progress) -> Iterator[Action]:
     """Take the challenger away, and close its record once it is gone."""
     if seen.challenger is not None:
@@ -134,5 +146,6 @@ def _end(names: Names, seen: Observed, progress: Progress) -> Iterator[Action]:
                 "decision": progress.decision,
                 "finishedAt": manifests.timestamp(progress.since) if progress.since else None,
                 "metrics": list(progress.metrics),
+                "trajectory": recorded(seen.trajectory, progress),
             },
         )

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from controllers.shadowexperiment.manifests import Manifest
 from controllers.shadowexperiment.phases import Phase
+from shieldx.judgement.trajectory import Point, Trajectory
 from shieldx.resources.durations import format_duration, parse_duration
 
 ATTEMPTS_KEPT: Final = 50
@@ -63,6 +64,7 @@ class Progress:
     samples: int = 0
     metrics: tuple[Manifest, ...] = ()
     base_rates: tuple[tuple[str, float], ...] = ()
+    unrecorded: tuple[Manifest, ...] = ()  # the newest buckets, until the run's record has them
 
     @classmethod
     def parse(cls, status: Mapping[str, Any]) -> Self:
@@ -93,6 +95,7 @@ class Progress:
             samples=status.get("samples", 0),
             metrics=tuple(status.get("metrics", [])),
             base_rates=tuple((b["name"], float(b["rate"])) for b in status.get("baseRates", [])),
+            unrecorded=tuple(status.get("unrecorded", [])),
         )
 
     def render(self) -> Manifest:
@@ -128,6 +131,7 @@ class Progress:
             "samples": self.samples,
             "metrics": list(self.metrics),
             "baseRates": [{"name": name, "rate": f"{rate:.6g}"} for name, rate in self.base_rates],
+            "unrecorded": list(self.unrecorded) or None,
         }
 
     def until(self, longest: timedelta) -> datetime | None:
@@ -173,7 +177,14 @@ class Progress:
             samples=0,
             metrics=(),
             base_rates=(),
+            unrecorded=(),
         )
+
+
+def recorded(trajectory: Mapping[str, Any], progress: Progress) -> Manifest:
+    """Return the trajectory on record with what it does not have yet."""
+    known = replace(Trajectory.parse(trajectory), base_rates=dict(progress.base_rates))
+    return known.extended(map(Point.parse, progress.unrecorded)).render()
 
 
 def _time(text: str | None) -> datetime | None:

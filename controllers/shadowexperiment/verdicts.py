@@ -6,16 +6,22 @@ give the same verdict however often the operator was restarted in between.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
+from controllers.shadowexperiment.manifests import Manifest
 from controllers.shadowexperiment.progress import Progress
 from controllers.shadowexperiment.shown import Flow, Risks, Shown, shown
 from shieldx.judgement.engine import Engine, answerable, question
+from shieldx.judgement.trajectory import Point
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
 from shieldx.signals.buckets import Bucket, EvidenceState
 from shieldx.stats import MetricReport, Report, Verdict
+
+# As many as the status may hold.
+MOST_UNRECORDED: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class Judgment:
     fresh_end: datetime | None = None  # end of the newest bucket that counted and sufficed
     blind_since: datetime | None = None  # since when no bucket has sufficed, as far as was watched
     metrics: tuple[Shown, ...] = ()  # the evidence as people read it, after a new bucket
+    points: tuple[Point, ...] = ()  # the new buckets, as the run's record will tell of them
     beginning: str | None = None  # the engine's state before the first bucket
     base_rates: tuple[tuple[str, float], ...] = ()
 
@@ -61,6 +68,7 @@ class Judgment:
             probability_ok=1 - max(m.probability_worse_than_margin for m in guardrails.values()),
             samples=round(max(m.challenger_total for m in guardrails.values())),
             metrics=self.metrics or progress.metrics,
+            unrecorded=_newest(progress.unrecorded, self.points),
         )
 
 
@@ -95,12 +103,16 @@ def judge(
             continue
         end = datetime.fromtimestamp(bucket.end, UTC)
         fresh = bucket.state is EvidenceState.SUFFICIENT and end > operator_started
+        rows = engine.rows(spec, bucket)
+        now = engine.update(spec, bucket, gains_safety=not increasing)
+        harm_only = bucket.challenger_restarted or increasing
         judgment = replace(
             judgment,
-            report=engine.update(spec, bucket, gains_safety=not increasing),
+            report=now,
             state=str(bucket.state),
             message=bucket.message,
             fresh_end=end if fresh else judgment.fresh_end,
+            points=(*judgment.points, Point.of(bucket, rows, now, harm_only=harm_only)),
         )
         flows |= _flows(bucket, engine)
     if judgment.report is not report and judgment.report is not None:
@@ -125,6 +137,11 @@ def blind_since(
 def rounded(rate: float) -> float:
     """Return the rate as it is stored: what is read back must ask the same question."""
     return float(f"{rate:.6g}")
+
+
+def _newest(unrecorded: Sequence[Manifest], points: Iterable[Point]) -> tuple[Manifest, ...]:
+    """Return what awaits its record: bounded, should no record be written for very long."""
+    return tuple([*unrecorded, *(point.render() for point in points)][-MOST_UNRECORDED:])
 
 
 def _flows(bucket: Bucket, engine: Engine) -> dict[str, Flow]:

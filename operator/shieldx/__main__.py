@@ -260,7 +260,17 @@ def simulate(
 @app.command()
 def replay(
     *,
-    file: Annotated[Path, typer.Option("--file", "-f", help="The recorded buckets, JSON.")],
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="Recorded buckets, or an ExperimentRun, as JSON."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Name of an ExperimentRun: replay what it recorded.")
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Where the run is; else as the context says."),
+    ] = None,
     experiment: Annotated[
         Path | None,
         typer.Option(help="Judge by this ShadowExperiment, YAML, and not by the recorded one."),
@@ -269,9 +279,13 @@ def replay(
     output: Annotated[Format, typer.Option("--output", "-o", help="How to answer.")] = Format.TEXT,
 ) -> None:
     """Say what the rule would have done on recorded buckets; exit 2 for a mistake."""
+    if (file is None) == (run is None):
+        raise typer.BadParameter("give -f FILE, or --run NAME of an ExperimentRun")
+
+    from shieldx.cli.replay import Past
     from shieldx.cli.replay import replay as run_replay
 
-    sys.exit(run_replay(file, experiment, plot, output))
+    sys.exit(run_replay(Past(file, run, namespace), experiment, plot, output))
 
 
 @app.command()

@@ -2,10 +2,11 @@
 
 JSON; docs/how-to/ask-about-an-experiment.md describes it to people. Counts are by pod, since the
 scatter between the pods of one version is part of the evidence; whoever has sums gives one pod.
+An ExperimentRun is a recording, too: of sums, each with the dispersion it was weighed with.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,10 @@ from typing import Annotated, Any
 import msgspec
 
 from shieldx.cli.experiment_file import Experiment, ExperimentFileError, experiment_of
+from shieldx.judgement.trajectory import Point, Trajectory
+from shieldx.resources.shadowexperiment import API_VERSION, KIND, RUN_KIND
 from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, MetricBucket
+from shieldx.stats import RESTARTS
 
 type Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 type Time = Annotated[float, msgspec.Meta(ge=0, le=253402300799)]  # until the year 9999
@@ -61,12 +65,19 @@ class Recording:
     experiment: Experiment
     base_rates: Mapping[str, float]
     buckets: tuple[Bucket, ...]
+    points: tuple[Point, ...] = ()  # of an operator's record: what it weighed, bucket by bucket
+    attempt: int = 0
+    thinned: str | None = None  # what of the record is coarser than what was counted
 
 
 def read_recording(file: Path, experiment: Experiment | None) -> Recording:
     """Return a recording; `experiment`, where given, takes the place of the recorded one."""
     try:
-        document = msgspec.json.decode(file.read_bytes(), type=Document)
+        text = file.read_bytes()
+        live = msgspec.json.decode(text)
+        if isinstance(live, dict) and live.get("kind") == RUN_KIND:
+            return of_run(live, experiment)
+        document = msgspec.json.decode(text, type=Document)
     except OSError as error:
         raise RecordingError(f"{file} cannot be read: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -90,6 +101,52 @@ def read_recording(file: Path, experiment: Experiment | None) -> Recording:
     )
 
 
+def of_run(live: Mapping[str, Any], experiment: Experiment | None) -> Recording:
+    """Return what an ExperimentRun tells of its run; RecordingError where it tells nothing."""
+    name = live.get("metadata", {}).get("name", "unnamed")
+    try:
+        spec, trajectory = live["spec"], Trajectory.parse(live["status"]["trajectory"])
+        asked = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": spec["experiment"]},
+            "spec": spec["configuration"],
+        }
+        attempt = int(spec["attempt"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordingError(
+            f"{RUN_KIND} {name} holds no trajectory that can be read ({error!r}); read it with: "
+            f"kubectl get {RUN_KIND.lower()} {name} -o json"
+        ) from error
+    if not trajectory.points:
+        raise RecordingError(f"no bucket counted in run {name}, so there is nothing to replay")
+    try:
+        recorded = experiment or experiment_of(asked, f"{RUN_KIND} {name}, spec.configuration")
+    except ExperimentFileError as error:
+        raise RecordingError(str(error)) from error
+    length = recorded.spec.decision.bucket.total_seconds()
+    return Recording(
+        recorded,
+        trajectory.base_rates,
+        tuple(_counted(point, length) for point in trajectory.points),
+        trajectory.points,
+        attempt,
+        trajectory.thinned,
+    )
+
+
+def _counted(point: Point, length: float) -> Bucket:
+    """Return the bucket of a point, of which only the sums are known."""
+    n_a, x_a, n_b, x_b = point.counts.get(RESTARTS.name, (0.0, 0.0, 0.0, 0.0))
+    sums = {name: row for name, row in point.counts.items() if name != RESTARTS.name}
+    return Bucket(
+        point.end - point.buckets * length,
+        point.end,
+        {name: _sums((n, bad), (m, worse)) for name, (n, bad, m, worse, _) in sums.items()},
+        (int(n_a), int(x_a), int(n_b), int(x_b)),
+    )
+
+
 def _bucket(recorded: RecordedBucket, length: float) -> Bucket:
     restarts = recorded.restarts
     return Bucket(
@@ -105,11 +162,15 @@ def _metric(recorded: RecordedMetric) -> MetricBucket:
         bad > n for pods in (recorded.champion, recorded.challenger) for n, bad in pods.values()
     ):
         raise RecordingError("a pod counted more bad requests than requests: [requests, bad]")
-    champion, challenger = _sum(recorded.champion), _sum(recorded.challenger)
+    metric = _sums(_sum(recorded.champion), _sum(recorded.challenger))
+    return replace(metric, champion=recorded.champion, challenger=recorded.challenger)
+
+
+def _sums(champion: tuple[float, float], challenger: tuple[float, float]) -> MetricBucket:
     both = champion[0] > 0 and challenger[0] > 0
     return MetricBucket(
-        recorded.champion,
-        recorded.challenger,
+        {},
+        {},
         (*champion, *challenger) if both else None,
         EvidenceState.SUFFICIENT if both else EvidenceState.INSUFFICIENT,
         EvidenceReason.COUNTED if both else EvidenceReason.NO_TRAFFIC,

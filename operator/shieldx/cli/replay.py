@@ -4,6 +4,7 @@ The weights are those of history, so steps and warm-ups decide nothing here: eac
 verdict that the operator would have had at its end.
 """
 
+import asyncio
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ from math import exp
 from pathlib import Path
 from typing import Any, Final
 
-from shieldx.cli.experiment_file import ExperimentFileError, read_experiment
+from shieldx.cli.experiment_file import Experiment, ExperimentFileError, read_experiment
 from shieldx.cli.output import Format, Page, percent, write
 from shieldx.cli.plot import plot
-from shieldx.cli.recording import Recording, RecordingError, read_recording
+from shieldx.cli.recording import Recording, RecordingError, of_run, read_recording
 from shieldx.judgement.engine import Engine, answerable
+from shieldx.kube import Cluster, KubeError, Manifest, current_namespace
+from shieldx.resources.shadowexperiment import API_VERSION, RUN_KIND
 from shieldx.signals.buckets import Bucket
-from shieldx.stats import MetricReport, Report, Verdict
+from shieldx.stats import MetricReport, Report, Verdict, risk_of_attempt
 
 DONE: Final = 0
 MISTAKEN: Final = 2
@@ -54,14 +57,23 @@ class Replay:
         return next((each for each in self.moments if each.verdict == verdict), None)
 
 
-def replay(file: Path, experiment: Path | None, picture: Path | None, form: Format) -> int:
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is to be replayed: a file, or an ExperimentRun by its name in a cluster."""
+
+    file: Path | None = None
+    run: str | None = None
+    namespace: str | None = None
+
+
+def replay(past: Past, experiment: Path | None, picture: Path | None, form: Format) -> int:
     """Replay a recording, write what came out, and return the exit code."""
     try:
         other = None if experiment is None else read_experiment(experiment)
-        replayed = run(read_recording(file, other))
+        replayed = run(_recording(past, other))
         if picture is not None:
             picture.write_text(plot(_lines(replayed), replayed.needed))
-    except (ExperimentFileError, RecordingError, ValueError) as mistake:
+    except (ExperimentFileError, RecordingError, KubeError, ValueError) as mistake:
         sys.stderr.write(f"shieldx replay: {mistake}\n")
         return MISTAKEN
     except OSError as error:
@@ -76,7 +88,7 @@ def run(recording: Recording) -> Replay:
     spec, decision = recording.experiment.spec, recording.experiment.spec.decision
     if not answerable(spec, recording.base_rates) and not _forecastable(recording):
         raise RecordingError("baseRates and guardrails do not name the same metrics")
-    engine = Engine.begin(spec, 0, recording.base_rates, {})
+    engine = Engine.begin(spec, recording.attempt, recording.base_rates, {})
     known = set(engine.dispersions)
     foreign = {name for bucket in recording.buckets for name in bucket.metrics} - known
     if foreign:
@@ -86,14 +98,46 @@ def run(recording: Recording) -> Replay:
         )
     begun = recording.buckets[0].start
     moments = [
-        Moment(
-            bucket,
-            engine.update(spec, bucket),
-            bucket.end - begun >= decision.min_duration.total_seconds(),
-        )
-        for bucket in recording.buckets
+        Moment(bucket, report, bucket.end - begun >= decision.min_duration.total_seconds())
+        for bucket, report in _reports(recording, engine)
     ]
-    return Replay(recording, moments, (1 / decision.rollback_risk, 1 / decision.promotion_risk))
+    risks = (
+        risk_of_attempt(risk, recording.attempt)
+        for risk in (decision.rollback_risk, decision.promotion_risk)
+    )
+    rollback, promotion = risks
+    return Replay(recording, moments, (1 / rollback, 1 / promotion))
+
+
+def _recording(past: Past, experiment: Experiment | None) -> Recording:
+    if past.file is not None:
+        return read_recording(past.file, experiment)
+    namespace = past.namespace or current_namespace()
+    live = asyncio.run(_find(namespace, str(past.run)))
+    if live is None:
+        raise RecordingError(
+            f"namespace {namespace} has no {RUN_KIND} called {past.run}; "
+            f"see: kubectl get {RUN_KIND.lower()}s -n {namespace}"
+        )
+    return of_run(live, experiment)
+
+
+async def _find(namespace: str, name: str) -> Manifest | None:
+    cluster = await Cluster.open()
+    try:
+        return await cluster.get(API_VERSION, RUN_KIND, namespace, name)
+    finally:
+        await cluster.close()
+
+
+def _reports(recording: Recording, engine: Engine) -> Iterator[tuple[Bucket, Report]]:
+    """Judge each bucket: from its pods, or where an operator recorded it, as it was weighed."""
+    spec = recording.experiment.spec
+    if not recording.points:
+        for bucket in recording.buckets:
+            yield bucket, engine.update(spec, bucket)
+    for bucket, point in zip(recording.buckets, recording.points, strict=False):
+        yield bucket, engine.recall(spec, point.counts, point.end, harm_only=point.harm_only)
 
 
 def _forecastable(recording: Recording) -> bool:
@@ -112,6 +156,8 @@ def page(replayed: Replay) -> Page:
         f"{rollback:.4g} on average over guardrails and restarts, a promotion evidence of safety "
         f"{promotion:.4g} on every guardrail."
     )
+    if replayed.recording.thinned:
+        text.say(f"Of the record {replayed.recording.thinned}: there it is an approximation.")
     text.say("")
     text.tabulate(
         ("end, UTC", "guardrail", "champion", "challenger", "harm", "safety", "verdict"),
@@ -119,6 +165,8 @@ def page(replayed: Replay) -> Page:
     )
     text.say("")
     text.say(_ending(replayed))
+    if replayed.recording.points:
+        text.say(_compared(replayed))
     return text
 
 
@@ -168,6 +216,16 @@ def _ending(replayed: Replay) -> str:
     return f"It would have promoted at {when}, once its steps were over."
 
 
+def _compared(replayed: Replay) -> str:
+    """Say whether the verdicts are those on record: they are, for the same question."""
+    pairs = list(zip(replayed.moments, replayed.recording.points, strict=True))
+    others = [moment for moment, point in pairs if str(moment.report.verdict) != point.verdict]
+    if not others:
+        return f"The operator's verdict was the same in each of {len(pairs)} points on record."
+    first = f"{datetime.fromtimestamp(others[0].bucket.end, UTC):%F %T} UTC"
+    return f"The operator's verdict was another in {len(others)} of {len(pairs)}, first at {first}."
+
+
 def values(replayed: Replay) -> dict[str, Any]:
     """Return it for programs."""
     ends = {
@@ -181,6 +239,9 @@ def values(replayed: Replay) -> dict[str, Any]:
         "experiment": replayed.recording.experiment.name,
         "needed": dict(zip(("rollback", "promotion"), replayed.needed, strict=True)),
         "first": ends,
+        "attempt": replayed.recording.attempt,
+        "recordedVerdicts": [point.verdict for point in replayed.recording.points],
+        "thinned": replayed.recording.thinned,
         "buckets": [_values(moment) for moment in replayed.moments],
     }
 

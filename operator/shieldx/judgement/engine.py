@@ -33,6 +33,9 @@ from shieldx.stats import (
 
 logger = logging.getLogger(__name__)
 
+# The counts of one metric in one bucket as the engine takes them, the dispersion last.
+type Row = tuple[float, ...]
+
 # No bucket gives more than a third of the evidence that a verdict needs.
 BUCKET_SHARE: Final = 1 / 3
 # Above these a weight does not rise: even odds of ten for harm, or more likely worse than not.
@@ -102,25 +105,42 @@ class Engine:
     def update(
         self, spec: ShadowExperimentSpec, bucket: Bucket, *, gains_safety: bool = True
     ) -> Report:
-        """Take in one bucket; dispersion is of past buckets only, so it is read before it grows.
+        """Take in one bucket.
 
         Without `gains_safety` it can only prove harm: pods are joining, and what hangs in them
         is not counted yet.
         """
-        counts: list[Any] = []
+        rows = self.rows(spec, bucket)  # Dispersion is of past buckets only.
+        for name, phi in self.dispersions.items():
+            if (metric := bucket.metrics.get(name)) is not None:
+                phi.add(champion=metric.champion, challenger=metric.challenger)
+        harm_only = bucket.challenger_restarted or not gains_safety
+        return self.recall(spec, rows, bucket.end, harm_only=harm_only)
+
+    def rows(self, spec: ShadowExperimentSpec, bucket: Bucket) -> dict[str, Row | None]:
+        """Return what the next update would weigh: counts and dispersion, by metric.
+
+        None where a metric was not counted, or has a boundary that is not there.
+        """
+        rows: dict[str, Row | None] = {}
         for name in metric_names(spec, self.dispersions):
-            metric, phi = bucket.metrics.get(name), self.dispersions[name]
-            if metric is None:  # A boundary that is not there where nothing could be read.
-                counts.append(None)
-                continue
-            counts.append(None if metric.counts is None else (*metric.counts, phi.phi))
-            phi.add(champion=metric.champion, challenger=metric.challenger)
-        counts.append(bucket.restarts)
-        return self.decisions.update(
-            counts,
-            bucket.end,
-            challenger_restarted=bucket.challenger_restarted or not gains_safety,
-        )
+            metric = bucket.metrics.get(name)
+            counts = None if metric is None else metric.counts
+            rows[name] = None if counts is None else (*counts, self.dispersions[name].phi)
+        return {**rows, RESTARTS.name: bucket.restarts}
+
+    def recall(
+        self,
+        spec: ShadowExperimentSpec,
+        rows: Mapping[str, Row | None],
+        end: float,
+        *,
+        harm_only: bool,
+    ) -> Report:
+        """Weigh `rows` as they are, with the dispersions that they hold."""
+        names = (*metric_names(spec, self.dispersions), RESTARTS.name)
+        counts: list[Any] = [rows.get(name) for name in names]
+        return self.decisions.update(counts, end, challenger_restarted=harm_only)
 
 
 def question(
