@@ -10,6 +10,7 @@ from shieldx.ledger.operations import (
     ChangeAccount,
     Commit,
     Grant,
+    Note,
     Reserve,
     Reverse,
     Settle,
@@ -96,6 +97,18 @@ class TestBurning:
         consume(book, 120)
 
         assert left(book, older, newer) == [0, 80]
+
+    def test_the_ninth_entry_is_older_than_the_tenth_though_its_name_sorts_later(
+        self, book: Book
+    ) -> None:
+        while book.state.head.position < 8:
+            book.ask(Note(kind="run", digest="00"))
+        ninth, tenth = grant(book), grant(book)
+
+        consume(book, 120)
+
+        assert (ninth, tenth) == ("grant_s0_9", "grant_s0_10")
+        assert left(book, ninth, tenth) == [0, 80]
 
     def test_priority_counts_for_more_than_expiry(self, book: Book) -> None:
         soon, first = grant(book, priority=1, ends=DAY), grant(book, priority=0)
@@ -254,6 +267,15 @@ class TestVoiding:
 
         assert (answer.body["state"], answer.body["remaining"]) == ("voided", 0)
         assert (balance(book, "a"), balance(book, ISSUANCE)) == (0, -30)
+
+    def test_its_movement_goes_to_issuance_and_carries_no_metadata(self, book: Book) -> None:
+        name = grant(book, 100)
+        book.ask(VoidGrant(account="a", grant=name))
+
+        (movement,) = book.history[-1].movements
+
+        assert (movement.debit, movement.credit, movement.amount) == ("a", ISSUANCE, 100)
+        assert (movement.kind, movement.metadata) == ("void_grant", {})
 
     def test_what_is_held_stays_held_and_what_is_released_goes_back_too(self, book: Book) -> None:
         name = grant(book, 100)

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from shieldx.ledger.draft import Draft
 from shieldx.ledger.model import (
     MICROSECONDS,
     Answer,
@@ -17,6 +19,7 @@ from shieldx.ledger.model import (
 )
 from shieldx.ledger.operations import (
     ISSUANCE,
+    MAX_AMOUNT,
     REVENUE,
     ChangeAccount,
     Commit,
@@ -143,6 +146,17 @@ def test_lots_are_burnt_in_order_though_they_were_granted_just_now(book: Book) -
     assert book.figures("b") == (0, 0, 0)
 
 
+def test_an_accounts_first_lot_is_burnt_in_the_batch_that_grants_it(book: Book) -> None:
+    grant = next_id(book, "grant")
+
+    answers = ask(
+        book, Grant(account="b", amount=10), Transfer(debit="b", credit=REVENUE, amount=4)
+    )
+
+    assert answers[1].body["burnt"] == [{"grant": grant, "amount": 4}]
+    assert book.figures("b") == (6, 0, 6)
+
+
 def test_lots_of_another_account_are_not_burnt(book: Book) -> None:
     ask(book, Grant(account="b", amount=10), Grant(account="a", amount=10))
 
@@ -167,6 +181,17 @@ def test_a_hold_that_was_made_in_a_batch_expires_like_any_other(book: Book) -> N
     assert book.figures("a") == (1000, 0, 1000)
     expired = [entry.operation for entry in book.history[-1].entries if entry.caller == "system"]
     assert len(expired) == 2
+
+
+def test_a_hold_of_another_account_is_nothing_to_wait_for(book: Book) -> None:
+    ask(book, Transfer(debit="a", credit="b", amount=10))
+    ask(book, Reserve(account="b", amount=10, timeout_seconds=5))
+    book.sleep(5)
+
+    ask(book, Reserve(account="a", amount=10, timeout_seconds=60), Settle(account="b"))
+
+    assert book.account("b").next_due is None
+    assert book.account("a").next_due == book.now + 60 * MICROSECONDS
 
 
 def test_of_an_aborted_batch_nothing_is_left_for_those_after_it(book: Book) -> None:
@@ -281,6 +306,29 @@ class TestState:
         assert (posted.seq, posted.debit, posted.credit) == (paid.seq, "a", "b")
         assert (posted.amount, posted.reversed) == (3, 3)
         assert book.state.references["r"] == f"tx_s0_{paid.seq}"
+
+    def test_a_movement_has_the_lots_that_it_burnt_and_restored(self, book: Book) -> None:
+        grant = ask(book, Grant(account="a", amount=10))[0].body["id"]
+        transfer = ask(book, Transfer(debit="a", credit="b", amount=7))[0].body["id"]
+        (paid,) = book.history[-1].movements
+
+        ask(book, Reverse(transfer=transfer))
+        (back,) = book.history[-1].movements
+
+        assert (paid.burnt, paid.restored) == (((grant, 7),), ())
+        assert (back.burnt, back.restored) == ((), ((grant, 7),))
+
+    @pytest.mark.parametrize(("payer", "payee"), [(-MAX_AMOUNT, 0), (0, MAX_AMOUNT)])
+    def test_what_no_balance_can_hold_is_not_moved_though_nobody_has_asked_whether_it_fits(
+        self, book: Book, payer: int, payee: int
+    ) -> None:
+        draft = Draft(book.state, book.now)
+        debit = replace(book.account("a"), balance=payer)
+        credit = replace(book.account("b"), balance=payee)
+
+        with pytest.raises(OverflowError, match="a to b"):
+            draft.move(debit, credit, 1, "transfer", {})
+        assert draft.changes.movements == []
 
 
 class TestTouched:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from shieldx.stats import MetricSpec, Rate, operating_characteristics, requests_to_decide
+from shieldx.stats.planning import race
+from shieldx.stats.streams import Streams
 
 ERRORS = MetricSpec("errors", base_rate=0.005, margin_rel=0.0, margin_abs=0.005)
 
@@ -69,6 +71,85 @@ def test_a_ramp_is_simulated_bucket_by_bucket() -> None:
 
     assert asked == list(range(len(asked)))
     assert ramped.requests_to_promote[0] > characteristics((0.005, 0.005)).requests_to_promote[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mode": "superiority"},
+        {"rollback_risk": 1e-6},
+        {"promotion_risk": 1e-6},
+        {"min_buckets": 10},
+        {"bucket_share": 0.25},
+    ],
+    ids=lambda options: next(iter(options), "default"),
+)
+def test_what_is_simulated_is_a_race_of_what_the_dice_roll(options: dict[str, Any]) -> None:
+    """Two metrics; 3200 requests of the champion and 800 of the challenger a bucket, 30 times."""
+    orders = MetricSpec("orders", "higher", 0.1, margin_rel=0.3, mde=0.3, primary=True)
+    specs, rates, runs = [ERRORS, orders], [(0.005, 0.0075), (0.1, 0.11)], 40
+
+    told = operating_characteristics(
+        specs,
+        rates,
+        np.random.default_rng(7),
+        requests_per_bucket=4000,
+        buckets=30,
+        share=0.2,
+        runs=runs,
+        **options,
+    )
+
+    dice = np.random.default_rng(7)
+    rows = [
+        [(3200, dice.binomial(3200, a, runs), 800, dice.binomial(800, b, runs)) for a, b in rates]
+        for _ in range(30)
+    ]
+    at_least = options.get("min_buckets", 1)
+    asked = {name: value for name, value in options.items() if name != "min_buckets"}
+    raced = race(Streams(specs, runs, **asked), rows, runs, min_buckets=at_least)
+    first = np.minimum(raced.promoted, raced.rolled_back)
+    ends = np.isfinite(first)
+    safe = raced.promoted < raced.rolled_back
+    assert (told.promoted, told.rolled_back) == (raced.promotions, raced.rollbacks)
+    assert told.requests_to_promote == pytest.approx(
+        4000 * np.quantile(first[ends & safe], [0.5, 0.9])
+    )
+    assert told.requests_to_roll_back == pytest.approx(
+        4000 * np.quantile(first[ends & ~safe], [0.5, 0.9])
+    )
+
+
+def test_a_thousand_runs_are_simulated_unless_told_otherwise() -> None:
+    told = operating_characteristics(
+        [ERRORS],
+        [(0.005, 0.005)],
+        np.random.default_rng(),
+        requests_per_bucket=200_000,
+        buckets=1,
+    )
+
+    assert told.promoted.runs == told.rolled_back.runs == 1000
+    assert told.promoted.share > 0.9
+    assert told.requests_to_promote == (200_000.0, 200_000.0)
+
+
+def test_what_is_safe_and_harmful_at_once_is_rolled_back() -> None:
+    guard = MetricSpec("guard", harm_only=True)
+
+    told = operating_characteristics(
+        [ERRORS, guard],
+        [(0.005, 0.005), (0.01, 0.5)],
+        np.random.default_rng(),
+        requests_per_bucket=200_000,
+        buckets=2,
+        runs=50,
+    )
+
+    assert (told.promoted.hits, told.rolled_back.hits) == (0, 50)
+    assert told.requests_to_promote == (inf, inf)
+    assert told.requests_to_roll_back == (200_000.0, 200_000.0)
 
 
 @pytest.mark.parametrize("bad", [{"share": 0.0}, {"risk": 1.0}, {"quantile": -0.1}])

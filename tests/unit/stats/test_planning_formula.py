@@ -8,8 +8,9 @@ import pytest
 from scipy.special import logit
 from scipy.stats import invgauss
 
-from shieldx.stats import MetricSpec, requests_to_decide
+from shieldx.stats import MetricSpec, requests_missing, requests_to_decide
 from shieldx.stats.eprocess import (
+    Floats,
     Line,
     Mixture,
     harm_mixture,
@@ -18,7 +19,7 @@ from shieldx.stats.eprocess import (
     shift_odds,
     superiority_mixture,
 )
-from shieldx.stats.planning import race
+from shieldx.stats.planning import Race, race
 from shieldx.stats.streams import Streams
 
 ERRORS = MetricSpec("errors", base_rate=0.01, margin_rel=1.0, tolerance_rel=0.4, mde=0.3)
@@ -34,6 +35,26 @@ def question(spec: MetricSpec, evidence: str, rate: float) -> tuple[Mixture, Lin
     return superiority_mixture(spec.effect_log_odds, -worse), Line()
 
 
+def walk(
+    spec: MetricSpec, evidence: str, rate_a: float, rate_b: float, share: float
+) -> tuple[Floats, Floats]:
+    """What one request adds to each alternative, on average and in variance; 0 to one that is none.
+
+    An alternative on the null's own side of the line is none.
+    """
+    mixture, line = question(spec, evidence, rate_a)
+    bet = shift_odds(rate_a, mixture.deltas)
+    null_a, null_b = project(1.0 - share, rate_a, share, bet, line)
+    right_side = (bet > line.at(rate_a)) == ((evidence == "harm") == (spec.better == "lower"))
+    drift = (1.0 - share) * np.log((1.0 - rate_a) / (1.0 - null_a))
+    drift += share * np.log((1.0 - bet) / (1.0 - null_b))
+    of_a, of_b = logit(rate_a) - logit(null_a), logit(bet) - logit(null_b)
+    drift += (1.0 - share) * rate_a * of_a + share * rate_b * of_b
+    scatter = (1.0 - share) * rate_a * (1.0 - rate_a) * of_a**2
+    scatter += share * rate_b * (1.0 - rate_b) * of_b**2
+    return np.where(right_side, drift, 0.0), scatter
+
+
 def twin(
     spec: MetricSpec,
     evidence: str,
@@ -44,26 +65,16 @@ def twin(
     share: float = 0.5,
     quantile: float = 0.5,
 ) -> float:
-    mixture, line = question(spec, evidence, rate_a)
-    bet = shift_odds(rate_a, mixture.deltas)
-    null_a, null_b = project(1.0 - share, rate_a, share, bet, line)
-    right_side = (bet > line.at(rate_a)) == ((evidence == "harm") == (spec.better == "lower"))
-    # What one request adds, on average and in variance, for each alternative that speaks at all.
-    drift = (1.0 - share) * np.log((1.0 - rate_a) / (1.0 - null_a))
-    drift += share * np.log((1.0 - bet) / (1.0 - null_b))
-    of_a, of_b = logit(rate_a) - logit(null_a), logit(bet) - logit(null_b)
-    drift += (1.0 - share) * rate_a * of_a + share * rate_b * of_b
-    scatter = (1.0 - share) * rate_a * (1.0 - rate_a) * of_a**2
-    scatter += share * rate_b * (1.0 - rate_b) * of_b**2
-    grows = right_side & (drift > 0.0)
+    mixture, _ = question(spec, evidence, rate_a)
+    drift, scatter = walk(spec, evidence, rate_a, rate_b, share)
+    grows = drift > 0.0
     if not grows.any():
         return inf
-    drift = np.where(right_side, drift, 0.0)
     helped, best = np.zeros_like(drift), inf
     for _ in range(3):
         needed = np.maximum(log(1.0 / risk) - mixture.log_weights - helped, 1e-9)
         mean, shape = needed[grows] / drift[grows], needed[grows] ** 2 / scatter[grows]
-        best = float(invgauss.ppf(quantile, mean / shape, scale=shape).min())
+        best = float(np.min(invgauss.ppf(quantile, mean / shape, scale=shape)))
         parts = mixture.log_weights + best * drift
         helped = np.full_like(drift, np.log(np.exp(parts - parts.max()).sum()))
     return best
@@ -81,7 +92,14 @@ def twin(
 )
 @pytest.mark.parametrize(
     "asked",
-    [{}, {"risk": 0.001}, {"share": 0.1}, {"quantile": 0.9}, {"quantile": 0.05, "share": 0.9}],
+    [
+        {},
+        {"risk": 0.001},
+        {"risk": 0.9},
+        {"share": 0.1},
+        {"quantile": 0.9},
+        {"quantile": 0.05, "share": 0.9},
+    ],
     ids=lambda asked: " ".join(asked) or "median",
 )
 def test_a_plan_is_walds(
@@ -102,6 +120,49 @@ def test_the_champions_rate_is_the_base_rate_unless_it_is_known_better() -> None
     assert requests_to_decide(ERRORS) == requests_to_decide(ERRORS, champion_rate=0.01)
     assert known == pytest.approx(twin(ERRORS, "noninferiority", 0.02, 0.02), rel=1e-6)
     assert differs == pytest.approx(twin(ERRORS, "noninferiority", 0.02, 0.025), rel=1e-6)
+
+
+@pytest.mark.parametrize("spec", [ERRORS, ORDERS], ids=["lower", "higher"])
+@pytest.mark.parametrize(
+    ("evidence", "factor"), [("harm", 2.5), ("noninferiority", 1.05), ("superiority", 0.7)]
+)
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_what_is_missing_takes_the_fastest_alternative_and_the_present_rates(
+    spec: MetricSpec, evidence: Any, factor: float, share: float
+) -> None:
+    worse = factor if spec.better == "lower" else 1.0 / factor
+    rates = 0.02, 0.02 * worse
+
+    told = requests_missing(
+        spec,
+        evidence,
+        1.5,
+        champion_rate=rates[0],
+        challenger_rate=rates[1],
+        risk=0.001,
+        share=share,
+    )
+
+    drift, _ = walk(spec, evidence, *rates, share)
+    assert told == pytest.approx((log(1000.0) - 1.5) / drift.max(), rel=1e-9)
+
+
+def test_nothing_is_missing_of_what_is_there_and_what_does_not_grow_is_missing_for_ever() -> None:
+    def missing(log_e: float, challenger_rate: float) -> float:
+        return requests_missing(
+            ERRORS,
+            "noninferiority",
+            log_e,
+            champion_rate=0.01,
+            challenger_rate=challenger_rate,
+            risk=0.01,
+            share=0.5,
+        )
+
+    assert missing(log(100.0), 0.01) == missing(log(100.0) + 1.0, 0.01) == 0.0
+    assert missing(log(100.0), 0.03) == 0.0
+    assert missing(log(100.0) - 0.5, 0.03) == inf
+    assert 2.0 * missing(log(100.0) - 0.5, 0.01) == pytest.approx(missing(log(100.0) - 1.0, 0.01))
 
 
 def test_where_no_alternative_grows_it_takes_for_ever() -> None:
@@ -168,3 +229,16 @@ class TestRaces:
         result = race(Streams([ERRORS], 2), rows(), 2)
 
         assert len(asked) == max(result.rolled_back[0], result.promoted[1])
+
+    def test_of_two_verdicts_the_earlier_counts_and_of_two_at_once_the_rollback(self) -> None:
+        rolled_back = np.array([1.0, 3.0, inf, 4.0, inf])
+        promoted = np.array([5.0, 3.0, 2.0, inf, inf])
+
+        result = Race(rolled_back, promoted)
+
+        assert (result.rollbacks.hits, result.promotions.hits) == (3, 1)
+
+    def test_without_a_minimum_the_first_bucket_may_promote(self) -> None:
+        (sure,) = race(Streams([ERRORS], 1), [[(90_000, 900, 90_000, 900)]], 1).promoted
+
+        assert sure == 1
