@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CLUSTER ?= auto
 export CLUSTER
 
-.PHONY: help demo demo-down test test-matrix engine-machine fuzz-api proofs mutants bench-ledger chaos-ledger check e2e cluster cluster-down images docs lock clean
+.PHONY: help demo demo-down test test-matrix engine-machine fuzz-api proofs mutants bench-ledger chaos-ledger check e2e scenarios cluster cluster-down images docs lock clean
 
 help:  ## Say what each target does.
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -46,6 +46,9 @@ fuzz-api: $(VENV)/installed  ## Schemathesis against the API: no answer that its
 
 e2e: $(VENV)/installed  ## The proofs on the cluster (makes one if there is none).
 	@$(PY) -m pytest -q -m e2e tests/e2e
+
+scenarios: $(VENV)/installed  ## Six kinds of challenger on the cluster, five times each (RUNS=, ONLY="errors blind"); writes docs/scenarios.md.
+	@PYTHONPATH=operator:. $(PY) -m tests.scenarios --runs $(or $(RUNS),5) $(if $(ONLY),--only $(ONLY))
 
 proofs: $(VENV)/installed  ## The promises of the decision, with fresh seeds (RUNS=, SEED=); writes docs/statistics.md.
 	@PYTHONPATH=operator:. $(PY) -m tests.proofs --runs $(or $(RUNS),2000) $(if $(SEED),--seed $(SEED))

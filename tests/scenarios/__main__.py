@@ -1,0 +1,122 @@
+"""Plays all stories, some times each, and writes docs/scenarios.md; 0 only if all went well."""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import helm_python
+
+from tests.scenarios import prometheus
+from tests.scenarios.page import page
+from tests.scenarios.shops import Shop
+from tests.scenarios.stories import BLIND, STORIES, Run, Story, Told, play
+from tests.scenarios.watching import Watch
+from tests.support.cluster import Cluster, cluster, images
+from tests.support.install import install
+from tests.support.namespace import Namespace
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "scenarios.md"
+# So long only the champion serves at first, so that there are the ten buckets of a past.
+PAST_SECONDS: Final = 130
+OPENED_AT_ONCE: Final = 3
+
+_printing = threading.Lock()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scenarios", description=__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="of each story, beside each other")
+    parser.add_argument("--rate", type=int, default=100, help="requests a second of each shop")
+    parser.add_argument("--only", nargs="*", help="keys of stories; the page is then only printed")
+    asked = parser.parse_args()
+    helm_python.disable_logging()
+    stories = [it for it in (*STORIES, BLIND) if not asked.only or it.key in asked.only]
+    place = cluster()
+    place.up()
+    install(place)
+    began = os.times()
+    tales = tell(place, stories, runs=asked.runs, rate=asked.rate)
+    written = page(tales, rate=asked.rate, load=_load(began))
+    if asked.only:
+        print(written)
+    else:
+        PAGE.write_text(written)
+        print(f"wrote {PAGE}")
+    return int(any(it.faults for it in tales))
+
+
+def tell(place: Cluster, stories: Sequence[Story], *, runs: int, rate: int) -> list[Told]:
+    """Play the stories one after the other in each shop, that of the Prometheus beside them."""
+    with ExitStack() as stack:
+        seen = [it for it in stories if it != BLIND]
+        shops, blind = [], []
+        watch = stack.enter_context(Watch(place))
+        if seen:
+            for run in range(1, runs + 1):
+                world = stack.enter_context(Namespace.made(place, f"scenarios-{run}"))
+                shops.append(Shop(world, rate=rate, source={"pods": {"port": 8080}}))
+        if BLIND in stories:
+            place.load(prometheus.IMAGE, images.build(prometheus.IMAGE))
+            server = stack.enter_context(Namespace.made(place, "scenarios-prometheus"))
+            stack.callback(prometheus.uninstall, server)
+            prometheus.install(server)
+            for run in range(1, runs + 1):
+                world = stack.enter_context(Namespace.made(place, f"scenarios-blind-{run}"))
+                source = prometheus.source(server, world.name)
+                blind.append(Shop(world, rate=rate // 2, source=source))
+            outage = prometheus.Outage(server, runs)
+        with ThreadPoolExecutor(OPENED_AT_ONCE) as opening:
+            list(opening.map(Shop.open, [*shops, *blind]))
+        _say(f"{len(shops) + len(blind)} shops are open")
+        time.sleep(PAST_SECONDS)
+        with ThreadPoolExecutor(2 * runs) as playing:
+            going = [
+                playing.submit(
+                    _one_after_the_other, shop, watch, [Run(story, number) for story in seen]
+                )
+                for number, shop in enumerate(shops, start=1)
+            ]
+            going += [
+                playing.submit(_blind, shop, watch, outage, Run(BLIND, number))
+                for number, shop in enumerate(blind, start=1)
+            ]
+            return [it for one in going for it in one.result()]
+
+
+def _one_after_the_other(shop: Shop, watch: Watch, runs: Sequence[Run]) -> list[Told]:
+    return [_said(play(shop, watch, run)) for run in runs]
+
+
+def _blind(shop: Shop, watch: Watch, outage: prometheus.Outage, run: Run) -> list[Told]:
+    return [_said(prometheus.play(shop, watch, outage, run))]
+
+
+def _said(told: Told) -> Told:
+    facts = {k: v for k, v in asdict(told).items() if k != "of"}
+    _say(json.dumps({"story": told.of.story.key, "run": told.of.number, **facts}))
+    return told
+
+
+def _say(text: str) -> None:
+    with _printing:
+        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def _load(began: os.times_result) -> str:
+    minutes = (os.times().elapsed - began.elapsed) / 60
+    return (
+        f"All of it took {minutes:.0f} minutes; load average at its end {os.getloadavg()[1]:.1f}."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

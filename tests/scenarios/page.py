@@ -1,0 +1,98 @@
+"""The page of the scenarios: a table of all, and one row a run."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from statistics import median
+
+from tests.scenarios.stories import BACK_WITHIN_SECONDS, BLIND, STORIES, Story, Told
+
+INTRODUCTION = """\
+# Scenarios on a cluster
+
+Written by `make scenarios`; not edited by hand. Each run is a real trial on a real cluster: four
+pods of the champion, `traffic.replicas`, steps of 20 % and 50 % for a minute each, buckets of 10 s,
+`warmUp: 60s`, `minDuration: 2m`, and two guardrails: errors (1 % of the champion; margin + 2
+percentage points) and latency (share beyond the boundary nearest the champion's p95; margin
++ 100 %). Customers come at random moments, {rate} a second ({half} where a Prometheus counts), each
+by a connection of its own through the Service; errors and latencies (lognormal, median 40 ms) are
+drawn by chance. Runs go beside each other, each in a namespace of its own.
+
+* *Back* is what the customers saw: from the end of the bucket with which the evidence for a
+  roll-back sufficed until the last answer that any of them got from the challenger; asked is at
+  most one bucket and 5 s, so {back} s.
+* *Trial* is from the first answer of the challenger to the end of the bucket that decided.
+* *Lost* are requests without any answer, connections refused or cut, from the first answer of the
+  challenger until 10 s after its last one, so also while the Deployment rolls.
+"""
+
+
+def page(tales: Sequence[Told], *, rate: int, load: str) -> str:
+    """Return the whole page."""
+    told = {story: [it for it in tales if it.of.story == story] for story in (*STORIES, BLIND)}
+    measured = f"Measured on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} processors."
+    return "\n".join(
+        [
+            INTRODUCTION.format(rate=rate, half=rate // 2, back=BACK_WITHIN_SECONDS),
+            f"{measured} {load}\n",
+            *_head("challenger, should end, as it should, trial, back (longest), lost", text=2),
+            *(_summary(story, runs) for story, runs in told.items() if runs),
+            "",
+            "## Every run",
+            "",
+            *_head(
+                "challenger, ended, decision, run, at weight, buckets, its requests, trial, back, "
+                "lost",
+                text=3,
+            ),
+            *(_row(it) for runs in told.values() for it in runs),
+            "",
+        ]
+    )
+
+
+def _head(titles: str, *, text: int) -> Iterator[str]:
+    """Yield the head of a table of which so many columns are text, the others numbers."""
+    columns = titles.split(", ")
+    yield _line(columns)
+    yield f"|{'---|' * text}{'--:|' * (len(columns) - text)}"
+
+
+def _summary(story: Story, runs: Sequence[Told]) -> str:
+    good = sum(not it.faults for it in runs)
+    trials = [it.took for it in runs if it.took is not None]
+    back = [it.back for it in runs if it.back is not None]
+    cells = (
+        story.title,
+        f"`{story.ends}`",
+        f"{good} of {len(runs)}",
+        _seconds(median(trials)) if trials else "",
+        f"{_seconds(median(back))} ({_seconds(max(back))})" if back else "",
+        str(sum(it.lost for it in runs)),
+    )
+    return _line(cells)
+
+
+def _row(it: Told) -> str:
+    faults = "".join(f" **{fault}**" for fault in it.faults)
+    cells = (
+        it.of.story.title,
+        f"`{it.ended}`",
+        f"{it.decision}{faults}",
+        str(it.of.number),
+        it.weight,
+        str(it.buckets),
+        f"{it.requests:,}",
+        _seconds(it.took),
+        _seconds(it.back),
+        str(it.lost),
+    )
+    return _line(cells)
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f} s"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

@@ -1,0 +1,45 @@
+"""A wrong verdict is told, never averaged away."""
+
+from dataclasses import replace
+
+from tests.scenarios.page import page
+from tests.scenarios.stories import STORIES, Run, Told, faults
+
+ERRORS, EQUAL = STORIES[0], STORIES[2]
+GOOD = Told(
+    Run(ERRORS, 1),
+    ended="RolledBack",
+    decision="Rolled back: errors got worse than tolerated: 5.1% of 812",
+    faults=(),
+    weight="20%",
+    buckets=6,
+    requests=1200,
+    took=120,
+    back=4,
+)
+
+
+def test_a_run_that_ends_as_it_should_has_no_faults() -> None:
+    assert list(faults(GOOD)) == []
+
+
+def test_another_verdict_another_blame_and_a_late_return_are_faults() -> None:
+    promoted = replace(GOOD, ended="Promoted", back=None)
+    blamed = replace(GOOD, decision="Rolled back: latency<=0.1 got worse than tolerated")
+
+    assert list(faults(promoted)) == ["should have ended RolledBack"]
+    assert list(faults(blamed)) == ["was not rolled back on errors"]
+    assert list(faults(replace(GOOD, back=15.0))) == []
+    assert list(faults(replace(GOOD, back=16.0))) == [
+        "traffic was back only 16 s after the evidence sufficed"
+    ]
+
+
+def test_the_page_counts_what_was_as_it_should_be_and_shows_every_run() -> None:
+    late = replace(GOOD, of=Run(ERRORS, 2), back=16.0, faults=("traffic was back late",))
+    text = page([GOOD, late], rate=100, load="")
+
+    assert f"| {ERRORS.title} | `RolledBack` | 1 of 2 | 120 s | 10 s (16 s) | 0 |" in text
+    assert text.count("Rolled back: errors got worse") == 2
+    assert "**traffic was back late**" in text
+    assert EQUAL.title + " |" not in text  # What was not played is not in the table.
