@@ -6,6 +6,7 @@ from controllers.shadowexperiment.facts import (
     ApplyChallenger,
     CreateRun,
     DeleteChallenger,
+    DeleteRun,
     FinishRun,
     LabelTarget,
     Observed,
@@ -68,6 +69,8 @@ async def _perform(cluster: Cluster, names: Names, action: Action) -> None:
             )
         case CreateRun(manifest):
             await cluster.create(manifest)
+        case DeleteRun(name):
+            await cluster.delete(API_VERSION, RUN_KIND, namespace, name)
         case RecordEvidence(name, trajectory):
             await _write_run(cluster, namespace, name, {"trajectory": trajectory})
         case FinishRun(name, status):

@@ -53,6 +53,20 @@ class Challenger:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """An ExperimentRun of the target, by whatever experiment.
+
+    `attempts`: how many runs of each revision there had been by then, this one included; records
+    of some of them may be gone.
+    """
+
+    name: str
+    started_at: str
+    finished: bool
+    attempts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """The experiment as it is."""
 
@@ -67,7 +81,7 @@ class Observed:
     challenger_pods: int = 0  # whatever their state
     challenger_ready: int = 0  # ready for long enough to count
     trouble: str | None = None  # what a challenger pod says that keeps it from getting ready
-    recorded_runs: int = 0  # of the target's present revision, by any experiment
+    records: tuple[Record, ...] = ()  # of the target, oldest first, where a run may begin
     run_exists: bool = False
     run_finished: bool = False
     trajectory: Mapping[str, Any] = field(default_factory=dict)  # as the run's record has it
@@ -105,6 +119,11 @@ class CreateRun:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteRun:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class RecordEvidence:
     name: str
     trajectory: Manifest
@@ -122,6 +141,7 @@ type Action = (
     | DeleteChallenger
     | ResumeTarget
     | CreateRun
+    | DeleteRun
     | RecordEvidence
     | FinishRun
 )

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -23,6 +23,8 @@ MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "shieldx"}
 REVISION_ANNOTATION: Final = "shieldx.io/revision"
 # On the record of a run: by it the earlier runs of a revision are found.
 REVISION_LABEL: Final = "shieldx.io/revision"
+# And by it those of a target, whichever experiment tried them.
+TARGET_LABEL: Final = "shieldx.io/target"
 # What of `spec.decision` says what happens without a verdict, and not how there is one.
 WITHOUT_VERDICT: Final = frozenset({"maxDuration", "onDeadline", "noData", "noDataAfter"})
 # A challenger pod counts once it has been ready for this long; restarts begin it anew.
@@ -126,10 +128,14 @@ def run(
     champion: str | None,
     revision: str,
     attempt: int,
+    attempts: Iterable[tuple[str, int]],
     started_at: datetime,
     configuration: Mapping[str, Any],
 ) -> Manifest:
-    """The record of one revision tried. It has no owner: it outlives the experiment."""
+    """The record of one revision tried. It has no owner: it outlives the experiment.
+
+    It carries how often each revision was tried, since older records may be removed after it.
+    """
     return {
         "apiVersion": API_VERSION,
         "kind": RUN_KIND,
@@ -140,6 +146,7 @@ def run(
                 **MANAGED_BY,
                 EXPERIMENT_LABEL: names.experiment,
                 REVISION_LABEL: revision,
+                TARGET_LABEL: names.target,
             },
         },
         "spec": {
@@ -148,6 +155,7 @@ def run(
             **({} if champion is None else {"champion": champion}),
             "challenger": revision,
             "attempt": attempt,
+            "attempts": [{"revision": tried, "runs": runs} for tried, runs in attempts],
             "startedAt": timestamp(started_at),
             "configuration": dict(configuration),
         },

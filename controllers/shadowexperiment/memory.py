@@ -114,8 +114,9 @@ def _resumed(situation: Situation, progress: Progress) -> Progress:
 
 def _tried(situation: Situation, progress: Progress, target: Target) -> Progress:
     """Begin a run: every earlier one of this revision counts, whoever remembers it."""
-    attempt = max(progress.runs_of(target.revision), situation.seen.recorded_runs)
-    return progress.tried(
+    known = progress.knowing(each.attempts for each in situation.seen.records)
+    attempt = known.runs_of(target.revision)
+    return known.tried(
         target.revision,
         attempt=attempt,
         configuration=configuration_hash(situation.seen.spec),

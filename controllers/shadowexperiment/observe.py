@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from controllers.pods import condition, first_trouble, stuck
-from controllers.shadowexperiment.facts import RESTING, Challenger, Observed, Target
+from controllers.shadowexperiment.facts import RESTING, Challenger, Observed, Record, Target
 from controllers.shadowexperiment.manifests import (
     LEAST_READY_SECONDS,
     REVISION_ANNOTATION,
-    REVISION_LABEL,
+    TARGET_LABEL,
     Names,
     Template,
 )
@@ -92,7 +92,7 @@ async def observe(
         challenger_pods=len(challenger_pods),
         challenger_ready=sum(_counts(pod, ready_for, now) for pod in challenger_pods),
         trouble=first_trouble(challenger_pods, _unready),
-        recorded_runs=await _recorded_runs(cluster, names, target, live.get("status", {})),
+        records=await _records(cluster, names, target, live.get("status", {})),
         run_exists=run is not None,
         run_finished=run is not None and "outcome" in run.get("status", {}),
         trajectory={} if run is None else run.get("status", {}).get("trajectory", {}),
@@ -134,21 +134,31 @@ async def _run(cluster: Cluster, namespace: str, status: Mapping[str, Any]) -> M
     return await cluster.get(API_VERSION, RUN_KIND, namespace, status["runRef"])
 
 
-async def _recorded_runs(
+async def _records(
     cluster: Cluster, names: Names, target: Target | None, status: Mapping[str, Any]
-) -> int:
-    """Return how many runs of the target's template are on record, by whatever experiment.
+) -> tuple[Record, ...]:
+    """Return the records of the target, by whatever experiment, oldest first.
 
     Experiments come and go, records stay. They are looked up when a run may begin, and only then.
     """
     resting = status.get("phase") in RESTING
     if target is None or not resting or target.revision == status.get("champion"):
-        return 0
+        return ()
     runs = await cluster.list(
-        API_VERSION, RUN_KIND, names.namespace, f"{REVISION_LABEL}={target.revision}"
+        API_VERSION, RUN_KIND, names.namespace, f"{TARGET_LABEL}={names.target}"
     )
-    attempts = [run["spec"]["attempt"] for run in runs if run["spec"]["target"] == names.target]
-    return max(attempts, default=-1) + 1
+    return tuple(sorted(map(_record, runs), key=lambda it: (it.started_at, it.name)))
+
+
+def _record(run: Manifest) -> Record:
+    spec = run["spec"]
+    earlier = {each["revision"]: each["runs"] for each in spec.get("attempts", [])}
+    return Record(
+        name=run["metadata"]["name"],
+        started_at=spec["startedAt"],
+        finished="outcome" in run.get("status", {}),
+        attempts={**earlier, spec["challenger"]: spec["attempt"] + 1},
+    )
 
 
 async def _problem(

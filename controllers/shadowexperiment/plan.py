@@ -18,6 +18,7 @@ from controllers.shadowexperiment.facts import (
     Challenger,
     CreateRun,
     DeleteChallenger,
+    DeleteRun,
     FinishRun,
     LabelTarget,
     Observed,
@@ -81,10 +82,12 @@ def realise(situation: Situation, progress: Progress) -> Iterator[Action]:
     match progress.phase:
         case Phase.PREPARING | Phase.STEPPING | Phase.INCONCLUSIVE if target is not None:
             yield from _record(names, seen, progress)
+            yield from _forget(situation)
             yield from _record_evidence(seen, progress)
             yield from _serve(situation, target, progress)
         case Phase.PROMOTING if target is not None:
             yield from _record(names, seen, progress)
+            yield from _forget(situation)
             if target.revision != progress.challenger or target.rolled:
                 yield from _end(names, seen, progress)
             elif target.paused:
@@ -118,10 +121,19 @@ def _record(names: Names, seen: Observed, progress: Progress) -> Iterator[Action
             champion=progress.champion,
             revision=progress.challenger,
             attempt=progress.attempt,
+            attempts=progress.attempts,
             started_at=progress.since,
             configuration=seen.spec,
         )
     )
+
+
+def _forget(situation: Situation) -> Iterator[Action]:
+    """Remove the oldest records, now that there is another which knows of all attempts."""
+    records = situation.seen.records
+    superfluous = len(records) + 1 - situation.spec.run_history_limit
+    finished = [record for record in records if record.finished]
+    yield from (DeleteRun(record.name) for record in finished[: max(superfluous, 0)])
 
 
 def _record_evidence(seen: Observed, progress: Progress) -> Iterator[Action]:

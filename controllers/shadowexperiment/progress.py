@@ -4,7 +4,7 @@ Everything that a decision rests on is in here, so a restarted operator goes on 
 write ended. It is written together with the resourceVersion it was decided on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -15,7 +15,8 @@ from controllers.shadowexperiment.phases import Phase
 from shieldx.judgement.trajectory import Point, Trajectory
 from shieldx.resources.durations import format_duration, parse_duration
 
-ATTEMPTS_KEPT: Final = 50
+# Revisions; of those that were not tried for longer it is forgotten how often they were.
+ATTEMPTS_KEPT: Final = 200
 
 
 class Outcome(StrEnum):
@@ -155,6 +156,15 @@ class Progress:
             configuration=configuration,
             run=run,
         )
+
+    def knowing(self, attempts: Iterable[Mapping[str, int]]) -> Self:
+        """Return it with what records, oldest first, know of attempts."""
+        runs: dict[str, int] = {}
+        for known in (*attempts, dict(self.attempts)):
+            for revision, number in known.items():
+                # Anew, so that they are in the order in which they were tried last.
+                runs[revision] = max(number, runs.pop(revision, 0))
+        return replace(self, attempts=tuple(runs.items()))
 
     def runs_of(self, revision: str) -> int:
         """Return how many runs of `revision` there were."""

@@ -26,7 +26,15 @@ from tests.support.fake_cluster import FakeCluster, Json, Killed
 
 NAMESPACE, NAME, TARGET = "shop", "trial", "shop"
 # Of 10,000 requests a pod and second this many are bad, by image.
-BAD: Mapping[str, int] = {"v1": 50, "v2": 50, "bad": 900, "v3": 50, "slow": 50}
+BAD: Mapping[str, int] = {
+    "v1": 50,
+    "v2": 50,
+    "bad": 900,
+    "v3": 50,
+    "slow": 50,
+    "worse": 1000,
+    "worst": 1100,
+}
 # Of 10,000 requests so many take at most so many seconds, by image; others are as the first.
 LATENCIES: Mapping[str, Mapping[float, int]] = {
     "v1": {0.1: 5000, 0.25: 9500, 0.5: 9900, inf: 10_000},
@@ -64,6 +72,7 @@ SPEC: Json = {
         "noDataAfter": "10m",
     },
     "promotion": {"policy": "automatic"},
+    "runHistoryLimit": 10,
     "paused": False,
 }
 

@@ -137,6 +137,7 @@ class ShadowExperimentSpec:
     source: Source
     guardrails: tuple[Guardrail, ...]
     decision: Decision
+    run_history_limit: int  # records of the target that are kept
     paused: bool
 
     @classmethod
@@ -166,6 +167,7 @@ class ShadowExperimentSpec:
                 no_data=NoData(decision["noData"]),
                 no_data_after=parse_duration(decision["noDataAfter"]),
             ),
+            run_history_limit=spec["runHistoryLimit"],
             paused=spec["paused"],
         )
 
