@@ -1,7 +1,7 @@
 """The engine: verdicts, what feeds them, and a state that survives restarts to the last bit."""
 
 import json
-from math import inf, log, nan
+from math import exp, inf, log, nan
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from shieldx.stats import (
     half_way_tolerance,
     risk_of_attempt,
 )
+from shieldx.stats.engine import cut_at
 
 ERRORS = MetricSpec("errors", base_rate=0.005, margin_rel=1.0)
 LATENCY = MetricSpec("latency", base_rate=0.05, margin_rel=0.25)
@@ -115,6 +116,37 @@ def test_a_restart_of_the_challenger_makes_no_bucket_speak_for_it() -> None:
     assert crashed.report().metrics["errors"].log_e_noninferiority <= 1e-12
     assert crashed.report().metrics["errors"].log_e_harm == calm.log_e_harm
     assert still_bad.report().metrics["errors"].log_e_noninferiority < 0.0
+
+
+def test_a_verdict_is_reached_at_the_inverse_of_its_risk() -> None:
+    harm = after(DecisionEngine([ERRORS]), (1500, 7, 1500, 17)).report().log_e_rollback
+    safe = after(DecisionEngine([ERRORS]), *[HARMLESS] * 9).report().metrics["errors"]
+
+    for share, reached in ((1.01, Verdict.ROLLBACK), (0.99, Verdict.CONTINUE)):
+        engine = DecisionEngine([ERRORS], rollback_risk=share * exp(-harm), promotion_risk=1e-9)
+        assert after(engine, (1500, 7, 1500, 17)).report().verdict is reached
+    for share, reached in ((1.01, Verdict.PROMOTE), (0.99, Verdict.CONTINUE)):
+        risk = share * exp(-safe.log_e_noninferiority)
+        engine = DecisionEngine([ERRORS], promotion_risk=risk)
+        assert after(engine, *[HARMLESS] * 9).report().verdict is reached
+
+
+def test_a_bucket_is_cut_at_its_share_of_what_a_verdict_needs() -> None:
+    assert cut_at(0.25, 0.01) == pytest.approx(log(100.0) / 4.0)
+    assert cut_at(1.0, 0.01) == inf
+
+
+def test_a_single_request_of_each_arm_is_a_bucket_though_nothing_bad_happened() -> None:
+    assert after(DecisionEngine([ERRORS]), (1, 0, 1, 0)).report().buckets == 1
+    assert after(DecisionEngine([ERRORS]), (1, 0, 1, 0), (400, 0, 300, 0)).report().buckets == 2
+    assert after(DecisionEngine([ERRORS]), (1, 1, 0, 0), (0, 0, 1, 1)).report().buckets == 0
+
+
+def test_the_only_metric_is_the_primary_one_without_being_called_so() -> None:
+    better = after(DecisionEngine([ERRORS], "superiority"), *[(1500, 30, 1500, 7)] * 20).report()
+    same = after(DecisionEngine([ERRORS], "superiority"), *[HARMLESS] * 40).report()
+
+    assert (better.verdict, same.verdict) == (Verdict.PROMOTE, Verdict.CONTINUE)
 
 
 @pytest.mark.parametrize("risk", [0.01, 0.001])

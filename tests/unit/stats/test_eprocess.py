@@ -1,18 +1,25 @@
 """E-values are what they claim: never above one on average, wherever the null holds."""
 
 from itertools import product
-from math import comb
+from math import comb, exp, log, log1p
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
+from shieldx.stats import eprocess
 from shieldx.stats.eprocess import (
     Centre,
     Floats,
     Line,
+    Mixture,
+    clip_rate,
     harm_mixture,
     log_e_values,
     log_odds,
+    log_sum_exp,
+    log_sums_exp,
     noninferiority_mixture,
     project,
     shift_odds,
@@ -101,6 +108,74 @@ def test_at_the_projection_the_bound_is_met(process: str, rate: float) -> None:
         assert means[bets] == pytest.approx(1.0, abs=1e-12)
 
 
+BORDERS = [
+    Line(1.0, 0.05),
+    Line(1.0, -0.05),
+    Line(1.0, 0.3),
+    Line(1.0, -0.0003),
+    Line(1.4, 0.004),
+    Line(1.4, -0.07),
+    Line(0.5, 0.0008),
+    Line(0.3, -0.0003),
+    Line(2.0),
+    Line(0.7),
+]
+NUMBERS = [(1, 1), (100, 5), (5, 100), (10_000, 20), (20, 10_000), (300, 400)]
+
+
+def nearest(n_a: float, rate_a: float, n_b: float, rate_b: float, line: Line) -> float:
+    """Find where the derivative of the divergence along the line is 0, as it is written down."""
+
+    def derivative(a: float) -> float:
+        b = line.at(a)
+        of_a, of_b = (a - rate_a) / (a * (1.0 - a)), (b - rate_b) / (b * (1.0 - b))
+        return n_a * of_a + line.slope * n_b * of_b
+
+    low, high = max(0.0, -line.shift / line.slope), min(1.0, (1.0 - line.shift) / line.slope)
+    return float(brentq(derivative, low + 1e-15, high - 1e-15, xtol=1e-16))
+
+
+@pytest.mark.parametrize("line", BORDERS, ids=lambda line: f"{line.slope}, {line.shift}")
+def test_the_projection_is_the_nearest_point_of_the_line(line: Line) -> None:
+    cases = list(product(NUMBERS, [0.0005, 0.05, 0.5, 0.93, 0.998]))
+    deltas = np.array([-6.4, -1.6, -0.1, 0.0, 0.1, 1.6, 6.4])
+    rows = [(n_a, rate, n_b) for (n_a, n_b), rate in cases]
+    n_a, rate_a, n_b = (column[:, np.newaxis] for column in np.array(rows, dtype=float).T)
+    rates_b = shift_odds(rate_a, deltas)
+
+    among_many = project(n_a, rate_a, n_b, rates_b, line)
+
+    for row, (n, rate, m) in enumerate(rows):
+        expected = [nearest(n, rate, m, float(b), line) for b in rates_b[row]]
+        alone = project(n, rate, m, rates_b[row], line)
+        assert alone[0] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert among_many[0][row] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert alone[1] == pytest.approx([line.at(a) for a in expected], rel=1e-9, abs=1e-12)
+        assert among_many[1][row] == pytest.approx(alone[1], rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("line", BORDERS[:8], ids=lambda line: f"{line.slope}, {line.shift}")
+def test_for_many_runs_a_few_steps_find_it(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halving would take fifty; a simulation of thousands of runs waits for each step."""
+    steps, score = [], eprocess._score
+
+    def counted(*args: Any, **more: Any) -> Any:
+        steps.append(args)
+        return score(*args, **more)
+
+    monkeypatch.setattr(eprocess, "_score", counted)
+    n_a, n_b, rate_a = (
+        column[:, np.newaxis]
+        for column in np.array([(*n, a) for n in NUMBERS for a in (0.0005, 0.05, 0.5, 0.93)]).T
+    )
+
+    project(n_a, rate_a, n_b, shift_odds(rate_a, np.array([-1.6, -0.1, 0.1, 1.6])), line)
+
+    assert len(steps) <= 12
+    project(n_a, rate_a, n_b, rate_a, Line(2.0))
+    assert len(steps) <= 12, "through the origin it is a formula"
+
+
 def test_evidence_grows_on_average_where_the_alternative_is_true() -> None:
     deltas = harm_mixture(1).deltas
     truths = np.column_stack([np.full(len(deltas), 0.2), shift_odds(0.2, deltas)])
@@ -159,6 +234,23 @@ def test_the_mixtures_are_the_published_ones() -> None:
     assert np.exp(superiority_mixture(None, 1).log_weights) == pytest.approx([1 / 7] * 7)
 
 
+def test_the_e_value_of_a_mixture_is_the_average_of_its_parts_by_weight() -> None:
+    mixture = Mixture.of(np.array([0.1, 0.2]), np.array([1.0, 3.0]))
+    evidence = np.log([8.0, 2.0])
+
+    assert mixture.log_e(evidence) == pytest.approx(log(0.25 * 8.0 + 0.75 * 2.0))
+    assert mixture.log_e(np.zeros(2)) == pytest.approx(0.0)
+    runs = mixture.log_e_of_runs(np.array([evidence, evidence + 1.0, [0.0, 0.0]]))
+    assert runs == pytest.approx([log(3.5), log(3.5) + 1.0, 0.0])
+
+
+def test_sums_of_what_no_number_could_hold_are_logarithms() -> None:
+    assert log_sum_exp(np.array([5000.0, 5000.0 + log(3.0)])) == pytest.approx(5000.0 + log(4.0))
+    assert log_sum_exp(np.array([-5000.0, -9000.0])) == -5000.0
+    each_row = log_sums_exp(np.array([[1.0, 1.0], [-5000.0, 2.0], [700.0, 710.0]]))
+    assert each_row == pytest.approx([1.0 + log(2.0), 2.0, 710.0 + log1p(exp(-10.0))])
+
+
 def test_the_prediction_forgets_by_half_in_sixty_buckets() -> None:
     centre = Centre.at(0.01)
 
@@ -170,6 +262,12 @@ def test_the_prediction_forgets_by_half_in_sixty_buckets() -> None:
     assert centre.after(100, 3).rate == pytest.approx(
         (0.5 ** (1 / 60) + 3) / (100 * 0.5 ** (1 / 60) + 100)
     )
+
+
+@pytest.mark.parametrize(("known", "kept"), [(0.0, 1e-9), (1e-12, 1e-9), (1.0, 1.0 - 1e-9)])
+def test_the_prediction_is_kept_off_none_and_all(known: float, kept: float) -> None:
+    assert Centre.at(known).rate == kept
+    assert clip_rate(known) == kept
 
 
 def test_log_odds_and_shifting_are_inverse() -> None:

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from shieldx.stats import DecisionEngine, MetricReport, MetricSpec, half_way_tolerance
+from shieldx.stats import (
+    RESTARTS,
+    DecisionEngine,
+    MetricReport,
+    MetricSpec,
+    Verdict,
+    half_way_tolerance,
+)
 from shieldx.stats.eprocess import log_odds
 from shieldx.stats.posterior import Posterior, Strata
 
@@ -27,6 +34,9 @@ class TestLines:
         assert [line.at(0.2) for line in points.margins] == pytest.approx([0.18, 0.15])
         assert points.margin_at(0.2).at(0.2) == pytest.approx(0.15)
         assert points.margin_at(0.9).at(0.9) == pytest.approx(0.81)
+
+    def test_without_a_margin_the_line_is_the_champions_rate(self) -> None:
+        assert MetricSpec("errors", margin_rel=0.0).margin_at(0.2).at(0.2) == 0.2
 
     def test_margin_and_effect_are_log_odds_at_the_base_rate(self) -> None:
         errors = MetricSpec("errors", base_rate=0.2, margin_rel=0.5, mde=0.25)
@@ -138,6 +148,33 @@ class TestReports:
 
         assert taught.log_e_noninferiority > untaught.log_e_noninferiority
         assert untaught == report(spec, row)
+
+    def test_one_request_of_the_champion_teaches_and_none_makes_nothing_forgotten(self) -> None:
+        spec, row = MetricSpec("errors", base_rate=0.01), (400, 40, 400, 40)
+
+        assert report(spec, (1, 1, 0, 0), row) != report(spec, row)
+        assert report(spec, row, (0, 0, 400, 4), row) == report(spec, row, row)
+
+    def test_it_says_whether_it_has_a_say_in_a_promotion(self) -> None:
+        metrics = DecisionEngine([ORDERS, RESTARTS]).report().metrics
+
+        assert metrics["orders"].harm_only is False
+        assert metrics["restarts"].harm_only is True
+
+
+def test_as_good_as_the_margin_lately_is_not_rather_within_it() -> None:
+    """Better by far first, and lately the same to the last request: one half is not less."""
+    spec = MetricSpec("errors", base_rate=0.05, margin_rel=0.0)
+    engine = DecisionEngine([spec], "superiority", recent_buckets=8)
+    for end in range(60):
+        better = engine.update([(400, 20, 400, 5)], end)
+    for end in range(60, 68):
+        same = engine.update([(400, 20, 400, 20)], end)
+
+    assert better.verdict is Verdict.PROMOTE
+    assert same.metrics["errors"].probability_worse_than_margin_recent == 0.5
+    assert same.metrics["errors"].log_e_superiority > log(100.0)
+    assert same.verdict is Verdict.CONTINUE
 
 
 def test_the_recent_past_is_forgotten_in_eighths() -> None:

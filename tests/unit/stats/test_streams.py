@@ -1,18 +1,36 @@
 """Many runs at once are the engine, run by run."""
 
+from math import exp
 from typing import Any
 
 import numpy as np
 import pytest
 
-from shieldx.stats import DecisionEngine, MetricSpec, Verdict
+from shieldx.stats import DecisionEngine, MetricSpec, Report, Verdict
+from shieldx.stats.engine import Mode
 from shieldx.stats.eprocess import Centre
 from shieldx.stats.streams import Streams
 
 ERRORS = MetricSpec("errors", base_rate=0.01, margin_rel=1.0, tolerance_rel=0.4)
 POINTS = MetricSpec("points", base_rate=0.02, margin_rel=0.0, margin_abs=0.01, weight=2.0)
-BOTH = MetricSpec("both", base_rate=0.02, margin_rel=0.4, margin_abs=0.009, harm_only=True)
+GUARD = MetricSpec("guard", base_rate=0.02, margin_rel=0.4, margin_abs=0.009, harm_only=True)
+# The margins of both cross at their base rates, so that runs differ in which of them is looser.
+BOTH = MetricSpec("both", base_rate=0.02, margin_rel=0.4, margin_abs=0.008)
+BOTH_HIGHER = MetricSpec("both", "higher", 0.05, margin_rel=0.2, margin_abs=0.01)
 ORDERS = MetricSpec("orders", "higher", 0.05, margin_rel=0.1, mde=0.3, primary=True)
+
+
+def promoting(specs: list[MetricSpec], mode: Mode, report: Report) -> float:
+    """Return the least evidence of those that a promotion asks for."""
+    superior = {spec.name for spec in specs if spec.primary or len(specs) == 1}
+    asked = [
+        metric.log_e_superiority
+        if mode == "superiority" and name in superior
+        else metric.log_e_noninferiority
+        for name, metric in report.metrics.items()
+        if not metric.harm_only
+    ]
+    return min(asked)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +38,9 @@ ORDERS = MetricSpec("orders", "higher", 0.05, margin_rel=0.1, mde=0.3, primary=T
     [
         ([ERRORS], "noninferiority"),
         ([ERRORS], "superiority"),
-        ([ERRORS, POINTS, BOTH], "noninferiority"),
+        ([ERRORS, POINTS, GUARD], "noninferiority"),
+        ([BOTH], "noninferiority"),
+        ([BOTH_HIGHER], "noninferiority"),
         ([POINTS, ORDERS], "superiority"),
     ],
 )
@@ -53,6 +73,8 @@ def test_each_run_is_judged_as_the_engine_would(
             rows: list[Any] = [(*(float(each[run]) for each in row), phi[run]) for row in counts]
             report = engine.update(rows, bucket)
             assert streams.log_e_rollback[run] == pytest.approx(report.log_e_rollback, abs=1e-9)
+            evidence = promoting(specs, mode, report)
+            assert streams.log_e_promotion[run] == pytest.approx(evidence, abs=1e-9)
             verdict = Verdict.PROMOTE if streams.safe[run] else Verdict.CONTINUE
             assert report.verdict is (Verdict.ROLLBACK if doomed[run] else verdict), f"seed {seed}"
 
@@ -81,3 +103,48 @@ def test_the_champions_rate_is_the_engines_prediction_of_it() -> None:
 
     predicted = Centre.at(0.01).after(100, 3).rate
     assert streams.metrics[0].rate == pytest.approx([predicted, 0.01])
+
+
+@pytest.mark.parametrize(("base_rate", "predicted"), [(1e-12, 1e-9), (1 - 1e-12, 1 - 1e-9)])
+def test_the_predicted_rate_is_kept_off_none_and_all(base_rate: float, predicted: float) -> None:
+    streams = Streams([MetricSpec("errors", base_rate=base_rate)], 1)
+
+    assert streams.metrics[0].rate.tolist() == [predicted]
+
+
+def test_a_verdict_is_reached_at_the_inverse_of_its_risk() -> None:
+    harmful, safe = [(1500, 15, 1500, 29)], [(1500, 15, 1500, 12)]
+    asked = Streams([ERRORS], 1)
+    asked.update(harmful)
+    risk = exp(-asked.log_e_rollback[0])
+    for share, reached in ((1.01, True), (0.99, False)):
+        streams = Streams([ERRORS], 1, rollback_risk=share * risk)
+        streams.update(harmful)
+        assert streams.harmful.tolist() == [reached]
+
+    asked = Streams([ERRORS], 1)
+    asked.update(safe)
+    risk = exp(-asked.log_e_promotion[0])
+    for share, reached in ((1.01, True), (0.99, False)):
+        streams = Streams([ERRORS], 1, promotion_risk=share * risk)
+        streams.update(safe)
+        assert streams.safe.tolist() == [reached]
+
+
+def test_without_options_they_ask_what_the_engine_asks_by_default() -> None:
+    streams, engine = Streams([ERRORS], 1), DecisionEngine([ERRORS])
+    assert not streams.harmful.any()
+    assert not streams.safe.any()
+
+    for bucket, bad in enumerate([15, 14, 15, 16, 15, 14, 15, 15]):
+        streams.update([(1500, 15, 1500, bad)])
+        report = engine.update([(1500, 15, 1500, bad)], bucket)
+
+        assert streams.log_e_rollback[0] == pytest.approx(report.log_e_rollback, abs=1e-9)
+        assert streams.safe[0] == (report.verdict is Verdict.PROMOTE)
+    assert streams.safe.all()
+
+
+def test_counts_are_of_all_metrics() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        Streams([ERRORS, POINTS], 1).update([(100, 1, 100, 1)])
