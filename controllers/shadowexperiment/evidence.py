@@ -31,7 +31,7 @@ from shieldx.signals.readings import (
     Question,
     Scrape,
 )
-from shieldx.signals.selector import InvalidSelectorError, Selector
+from shieldx.signals.selector import EVERYTHING, InvalidSelectorError, Selector
 from shieldx.stats import telling_of
 
 # In these nobody asks for the challenger's numbers, and the champion's are its past.
@@ -179,8 +179,9 @@ class Evidence:
 
 def _asked(guardrail: Guardrail) -> Question:
     match guardrail.measure:
-        case BadShare(counter, bad):
-            return Counter(guardrail.name, counter, Selector.parse(bad))
+        case BadShare(counter, bad, among, ledger):
+            counted = Selector.parse(among) if among else EVERYTHING
+            return Counter(guardrail.name, counter, Selector.parse(bad), counted, ledger)
         case Slowness(histogram):
             return Histogram(guardrail.name, histogram)
 

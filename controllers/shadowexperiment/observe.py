@@ -16,6 +16,7 @@ from controllers.shadowexperiment.manifests import (
     Template,
 )
 from shieldx.kube import Cluster, Manifest
+from shieldx.resources.relay import CONTAINER, LEDGER_ANNOTATION, METRICS_PORT
 from shieldx.resources.shadowexperiment import (
     API_VERSION,
     CHALLENGER_LABEL,
@@ -280,10 +281,24 @@ def _arm(pods: Iterable[Manifest]) -> list[Pod]:
                 for container in pod["status"].get("containerStatuses", [])
             ),
             ready=condition(pod, "Ready").get("status") == "True",
+            ledger=(pod["metadata"].get("annotations") or {}).get(LEDGER_ANNOTATION),
+            relay_port=relay_port(pod),
         )
         for pod in pods
         if pod.get("status", {}).get("podIP") and "deletionTimestamp" not in pod["metadata"]
     ]
+
+
+def relay_port(pod: Manifest) -> int | None:
+    """Return where the relay that was injected into the pod shows its metrics."""
+    ports = [
+        port["containerPort"]
+        for container in pod["spec"].get("initContainers") or []
+        if container["name"] == CONTAINER
+        for port in container.get("ports", [])
+        if port.get("name") == METRICS_PORT
+    ]
+    return int(ports[0]) if ports else None
 
 
 def owned(live: Manifest, uid: str) -> bool:

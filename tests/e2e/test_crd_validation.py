@@ -116,6 +116,13 @@ CREATED: Final = [
     Case(EXPERIMENT, f"{GUARDRAIL}.bad", "code~5..", "such as code=~"),
     Case(EXPERIMENT, f"{GUARDRAIL}.histogram", "seconds", "exactly one of counter"),
     Case(EXPERIMENT, GUARDRAIL.removesuffix(".0"), [BARE], "exactly one of counter"),
+    Case(EXPERIMENT, f"{GUARDRAIL}.ledgerRef", "credits", "exactly one of counter"),
+    Case(
+        EXPERIMENT,
+        GUARDRAIL.removesuffix(".0"),
+        [{**BARE, "ledgerRef": "credits"}],
+        "ledgerRef and refusals belong",
+    ),
     Case(EXPERIMENT, f"{GUARDRAIL}.quantile", "0.95", "histogram and quantile belong together"),
     *(
         Case(EXPERIMENT, GUARDRAIL.removesuffix(".0"), [BARE | wrong], says)

@@ -8,11 +8,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from shieldx.ledger.verify import verify
+from shieldx.resources.shadowexperiment import DECIDED, REFUSED, RELAY_ANSWERS
 from shieldx.sidecar.config import Auth, Config, ServiceAccount
 from shieldx.sidecar.scopes import Scope
+from shieldx.signals.pods import PodsSource
+from shieldx.signals.readings import Counter, Pod, Reading
+from shieldx.signals.relays import RelaysSource
+from shieldx.signals.selector import Selector
 from tests.postgres.test_api_process import ended, running
 from tests.support.api import Client, Response, Service, fresh_key
 from tests.support.load import Load, path
@@ -313,6 +319,34 @@ async def test_the_executable_serves_its_pod_and_shows_the_rest_only_probes(
     resident = re.search(r"VmRSS:\s+(\d+) kB", memory)
     assert resident is not None
     assert int(resident[1]) < 80 * 1024
+
+
+async def test_what_the_ledger_refused_a_pod_is_read_from_its_relay_as_an_experiment_does(
+    service: Service, tmp_path: Path, free_port: int
+) -> None:
+    (tmp_path / "token").write_text("shop/app")
+    command = (
+        *("-m", "shieldx", "sidecar", "--relay", f"--upstream=http://127.0.0.1:{service.port}"),
+        *(f"--token-file={tmp_path}/token", "--port=0", f"--metrics-port={free_port}"),
+    )
+    refusals = Counter(
+        "refusals", RELAY_ANSWERS, Selector.parse(REFUSED), Selector.parse(DECIDED), "credits"
+    )
+    pod = Pod("u", "shop", "127.0.0.1", 0, 0, ready=True, ledger="credits", relay_port=free_port)
+    with running(*command) as (process, port):
+        async with Client(port) as client, aiohttp.ClientSession() as session:
+            answers = [await client.consume("shop/1", amount) for amount in (4, 4, 4)]
+            await client.balance("shop/1")
+            source = RelaysSource(session, PodsSource(session, port=1, path="/metrics"))
+            scrape = await source.scrape([refusals], [], [pod], at=0)
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 0
+
+    assert [it.status for it in answers] == [201, 201, 402]
+    reading = scrape.challenger["u"].readings["refusals"]
+    assert isinstance(reading, Reading)
+    assert sum(it.value for it in reading.series.values()) == 3
+    assert sum(it.value for it in reading.series.values() if it.bad) == 1
 
 
 async def test_sigterm_under_load_answers_everything(service: Service, tmp_path: Path) -> None:

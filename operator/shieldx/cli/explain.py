@@ -142,6 +142,8 @@ def _lines(metric: Json) -> Iterator[tuple[str, str]]:
         yield "missing", metric["missing"]
     yield "all", metric["query"]["all"]
     yield "bad", metric["query"]["bad"]
+    if "relay" in metric["query"]:
+        yield "relay", metric["query"]["relay"]
 
 
 def _asked(rates: Mapping[str, float]) -> str:

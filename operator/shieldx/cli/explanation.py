@@ -198,8 +198,11 @@ def _query(guardrail: Guardrail | None, name: str) -> Json:
     match None if guardrail is None else guardrail.measure:
         case None:
             return {"all": "pods, bucket by bucket", "bad": "those with a restart"}
-        case BadShare(counter, bad):
-            return {"all": counter, "bad": f"{counter}{{{bad}}}"}
+        case BadShare(counter, bad, among, ledger):
+            of = {} if ledger is None else {"relay": f"of each pod to the ledger {ledger}"}
+            every = f"{counter}{{{among}}}" if among else counter
+            both = ",".join(part for part in (among, bad) if part)
+            return {"all": every, "bad": f"{counter}{{{both}}}", **of}
         case Slowness(histogram):
             boundary = name.removeprefix(f"{histogram_of(name)}<=")
             every = f'{histogram}_bucket{{le="+Inf"}}'

@@ -25,6 +25,12 @@ HELD_ANNOTATION: Final = "shieldx.io/held-by"
 CHALLENGER_LABEL: Final = "shieldx.io/challenger-of"
 RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
 
+# What a relay answers to its app. Decided is what the ledger did or refused: no reads, nothing that
+# may be tried again, and no batches of the app's own, whose answer tells nothing of their parts.
+RELAY_ANSWERS: Final = "shieldx_relay_requests_total"
+REFUSED: Final = 'status=~"402|404|409|422"'
+DECIDED: Final = 'route!~"get_.*|list_.*|batch|none",status=~"200|201|402|404|409|422"'
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -65,10 +71,15 @@ type Source = PodsEndpoint | PrometheusServer
 
 @dataclass(frozen=True, slots=True)
 class BadShare:
-    """A counter of which some series are bad, by label matchers."""
+    """A counter of which some series are bad, by label matchers; `among`: those that count at all.
+
+    With a `ledger` it is one of the pod's relay to that ledger, and not of the app itself.
+    """
 
     counter: str
     bad: str
+    among: str = ""
+    ledger: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +223,8 @@ def _guardrail(guardrail: Mapping[str, Any]) -> Guardrail:
 def _measure(guardrail: Mapping[str, Any]) -> Measure:
     if "counter" in guardrail:
         return BadShare(guardrail["counter"], guardrail["bad"])
+    if "ledgerRef" in guardrail:
+        return BadShare(RELAY_ANSWERS, REFUSED, DECIDED, guardrail["ledgerRef"])
     return Slowness(guardrail["histogram"], float(guardrail["quantile"]))
 
 

@@ -45,6 +45,7 @@ class EvidenceReason(StrEnum):
     NO_LABEL = "NoLabel"
     AMBIGUOUS = "Ambiguous"
     MALFORMED = "Malformed"
+    NO_RELAY = "NoRelay"
     TOO_OLD = "TooOld"
     COUNTED = "Counted"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
-from shieldx.signals.selector import Selector
+from shieldx.signals.selector import EVERYTHING, Selector
 
 # What a float counts exactly; more is nonsense.
 LARGEST_COUNT: Final = 2.0**53
@@ -16,7 +16,8 @@ class Pod:
     """A pod as Kubernetes describes it.
 
     `started_at`: the newest start of one of its containers, seconds since 1970; `restarts`: the
-    sum over its containers.
+    sum over its containers. `ledger` and `relay_port`: the ledger that it has a relay to, and where
+    that shows its metrics.
     """
 
     uid: str
@@ -25,15 +26,22 @@ class Pod:
     started_at: float
     restarts: int
     ready: bool
+    ledger: str | None = None
+    relay_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """A counter to watch, under the name of its guardrail, and which of its series are bad."""
+    """A counter to watch, under the name of its guardrail, and which of its series are bad.
+
+    Only series that `among` selects count. With a `ledger` it is of the pod's relay to it.
+    """
 
     name: str
     counter: str
     bad: Selector
+    among: Selector = EVERYTHING
+    ledger: str | None = None
 
     @property
     def metric(self) -> str:
@@ -84,6 +92,7 @@ class Trouble(StrEnum):
     NO_LABEL = "NoLabel"
     AMBIGUOUS = "Ambiguous"
     MALFORMED = "Malformed"
+    NO_RELAY = "NoRelay"
 
 
 @dataclass(frozen=True, slots=True)

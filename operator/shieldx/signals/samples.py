@@ -34,6 +34,8 @@ def reading_of(
     series: dict[str, Series] = {}
     known: set[str] = set()
     for labels, value in samples:
+        if isinstance(question, Counter) and not question.among.matches(labels):
+            continue
         try:
             key, found = _series(question, labels, value)
         except ValueError:

@@ -71,3 +71,6 @@ class Selector:
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether a series with these labels is bad."""
         return all(test(labels.get(label, "")) for label, test in self._tests)
+
+
+EVERYTHING: Final = Selector((), ())

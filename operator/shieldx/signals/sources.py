@@ -7,12 +7,19 @@ from shieldx.signals.pods import PodsSource
 from shieldx.signals.prometheus import PrometheusSource
 from shieldx.signals.prometheus_server import Prometheuses
 from shieldx.signals.readings import MetricSource
+from shieldx.signals.relays import RelaysSource
 
 
 def source_of(
     source: Source, session: aiohttp.ClientSession, prometheuses: Prometheuses
 ) -> MetricSource:
     """Return the source; `session` and `prometheuses` serve all experiments."""
+    return RelaysSource(session, _source_of(source, session, prometheuses))
+
+
+def _source_of(
+    source: Source, session: aiohttp.ClientSession, prometheuses: Prometheuses
+) -> MetricSource:
     match source:
         case PodsEndpoint(port, path):
             return PodsSource(session, port=port, path=path)

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from shieldx.resources.relay import CONTAINER, LEDGER_ANNOTATION, METRICS_PORT
 from shieldx.webhook.gate import Patch
 
-LEDGER_ANNOTATION: Final = "shieldx.io/ledger"
-CONTAINER: Final = "shieldx-ledger"
 VOLUME: Final = "shieldx-ledger-token"
 API_PORT: Final = 5004
 METRICS_PORTS: Final = range(9090, 9100)
@@ -119,7 +118,7 @@ def _container(upstream: str, metrics_port: int, relay: Relay) -> dict[str, Any]
             f"--port={API_PORT}",
             f"--metrics-port={metrics_port}",
         ],
-        "ports": [{"name": "shieldx-metrics", "containerPort": metrics_port, "protocol": "TCP"}],
+        "ports": [{"name": METRICS_PORT, "containerPort": metrics_port, "protocol": "TCP"}],
         "startupProbe": _probe("/health", metrics_port, period=1, failures=60),
         "readinessProbe": _probe("/ready", metrics_port, period=5, failures=3),
         "livenessProbe": _probe("/health", metrics_port, period=10, failures=3),

@@ -6,7 +6,8 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]  # it has no stubs.
 import pytest
 
-from shieldx.webhook.injection import CONTAINER, PodError, Relay, asked_ledger, inject
+from shieldx.resources.relay import CONTAINER
+from shieldx.webhook.injection import PodError, Relay, asked_ledger, inject
 
 type Json = dict[str, Any]
 
