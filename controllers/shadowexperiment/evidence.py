@@ -12,33 +12,26 @@ from typing import Final
 
 from controllers.shadowexperiment.phases import MEASURED, Phase
 from controllers.shadowexperiment.progress import Progress
-from controllers.shadowexperiment.verdicts import Judgment, blind_since, judge, rounded
+from controllers.shadowexperiment.verdicts import Judgment, blind_since, judge
+from shieldx.judgement.beginning import asked, frozen_rates
 from shieldx.judgement.engine import Engine
 from shieldx.resources.shadowexperiment import (
-    BadShare,
-    Guardrail,
     ShadowExperimentSpec,
-    Slowness,
 )
 from shieldx.signals.baseline import FEWEST_REQUESTS, Baseline
 from shieldx.signals.buckets import Bucket, Recorder
 from shieldx.signals.readings import (
-    Counter,
-    Histogram,
     MetricSource,
     Pod,
     PodReadings,
     Question,
     Scrape,
 )
-from shieldx.signals.selector import EVERYTHING, InvalidSelectorError, Selector
-from shieldx.stats import telling_of
+from shieldx.signals.selector import InvalidSelectorError
 
 # In these nobody asks for the challenger's numbers, and the champion's are its past.
 CHAMPION_ALONE: Final = frozenset({Phase.IDLE, Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PREPARING})
 PENDING_KEPT: Final = 100
-# So many boundaries of a histogram are judged at most: each costs a little state and time.
-MOST_BOUNDARIES: Final = 8
 # A source that lags behind is asked again after this pause.
 ASK_AGAIN_SECONDS: Final = 1.0
 
@@ -52,7 +45,7 @@ class Evidence:
         self.problem: str | None = None
         self._asked: list[Question] = []
         try:
-            self._asked = [_asked(each) for each in spec.guardrails]
+            self._asked = [asked(each) for each in spec.guardrails]
         except InvalidSelectorError as malformed:
             self.problem = f"spec.metrics.guardrails[].bad: {malformed}"
         names = [each.name for each in self._asked]
@@ -154,7 +147,7 @@ class Evidence:
         """Freeze the champion's rates and their scatter, before anything counts."""
         rates: dict[str, float] = {}
         for guardrail in spec.guardrails:
-            known = self._rates(guardrail)
+            known = frozen_rates(guardrail, self._baseline)
             if not known:
                 return Judgment(
                     message=f"{guardrail.name} of the champion is not known yet: it takes "
@@ -164,26 +157,6 @@ class Evidence:
         scatter = {name: self._baseline.dispersion(name) for name in rates}
         engine = Engine.begin(spec, progress.attempt, rates, scatter)
         return Judgment(beginning=engine.dump(), base_rates=tuple(rates.items()))
-
-    def _rates(self, guardrail: Guardrail) -> dict[str, float]:
-        """Return the champion's rates by metric; nothing where they cannot be assumed."""
-        match guardrail.measure:
-            case BadShare():
-                rate = self._baseline.base_rate(guardrail.name, guardrail.base_rate)
-                return {guardrail.name: rounded(rate)}
-            case Slowness(quantile=quantile):
-                slower = self._baseline.slower(guardrail.name)
-                telling = telling_of(slower, quantile, MOST_BOUNDARIES) if slower else {}
-                return {name: rounded(share) for name, share in telling.items()}
-
-
-def _asked(guardrail: Guardrail) -> Question:
-    match guardrail.measure:
-        case BadShare(counter, bad, among, ledger):
-            counted = Selector.parse(among) if among else EVERYTHING
-            return Counter(guardrail.name, counter, Selector.parse(bad), counted, ledger)
-        case Slowness(histogram):
-            return Histogram(guardrail.name, histogram)
 
 
 def _present(read: Mapping[str, PodReadings], pods: Sequence[Pod]) -> dict[str, PodReadings]:

@@ -134,11 +134,6 @@ def blind_since(
     return max(progress.evidence_from, operator_started, *(end for end in seen if end))
 
 
-def rounded(rate: float) -> float:
-    """Return the rate as it is stored: what is read back must ask the same question."""
-    return float(f"{rate:.6g}")
-
-
 def _newest(unrecorded: Sequence[Manifest], points: Iterable[Point]) -> tuple[Manifest, ...]:
     """Return what awaits its record: bounded, should no record be written for very long."""
     return tuple([*unrecorded, *(point.render() for point in points)][-MOST_UNRECORDED:])

@@ -6,13 +6,16 @@ Each verb imports what it needs when it is called, so that `--help` and small pr
 
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from shieldx.cli.output import Format
 from shieldx.resources.creditledger import Scope
+
+TIMES: Final = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z"]
 
 app = typer.Typer(
     name="shieldx",
@@ -271,6 +274,21 @@ def replay(
         str | None,
         typer.Option("--namespace", "-n", help="Where the run is; else as the context says."),
     ] = None,
+    prometheus: Annotated[
+        str | None, typer.Option(help="URL of a Prometheus: replay --from TIME --to TIME.")
+    ] = None,
+    begin: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=TIMES, help="When the challenger came, UTC."),
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=TIMES, help="Until when, UTC.")
+    ] = None,
+    champion: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Its pods in that Prometheus; else by their names."),
+    ] = None,
+    challenger: Annotated[str | None, typer.Option(metavar="REGEX", help="Its pods.")] = None,
     experiment: Annotated[
         Path | None,
         typer.Option(help="Judge by this ShadowExperiment, YAML, and not by the recorded one."),
@@ -278,14 +296,21 @@ def replay(
     plot: Annotated[Path | None, typer.Option(help="Draw the evidence into this SVG file.")] = None,
     output: Annotated[Format, typer.Option("--output", "-o", help="How to answer.")] = Format.TEXT,
 ) -> None:
-    """Say what the rule would have done on recorded buckets; exit 2 for a mistake."""
-    if (file is None) == (run is None):
-        raise typer.BadParameter("give -f FILE, or --run NAME of an ExperimentRun")
+    """Say what the rule would have done on buckets of the past; exit 2 for a mistake."""
+    if sum(each is not None for each in (file, run, prometheus)) != 1:
+        raise typer.BadParameter("give -f FILE, --run NAME, or --prometheus URL with a range")
+    if (prometheus is None) != (begin is None) or (begin is None) != (end is None):
+        raise typer.BadParameter("--prometheus, --from and --to belong together")
 
+    from shieldx.cli.past import Range
     from shieldx.cli.replay import Past
     from shieldx.cli.replay import replay as run_replay
 
-    sys.exit(run_replay(Past(file, run, namespace), experiment, plot, output))
+    times = None
+    if prometheus is not None and begin is not None and end is not None:
+        began, ended = (it.replace(tzinfo=it.tzinfo or UTC) for it in (begin, end))
+        times = Range(prometheus, began, ended, champion, challenger)
+    sys.exit(run_replay(Past(file, run, namespace, times), experiment, plot, output))
 
 
 @app.command()

@@ -6,7 +6,7 @@ An ExperimentRun is a recording, too: of sums, each with the dispersion it was w
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from shieldx.cli.experiment_file import Experiment, ExperimentFileError, experim
 from shieldx.judgement.trajectory import Point, Trajectory
 from shieldx.resources.shadowexperiment import API_VERSION, KIND, RUN_KIND
 from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, MetricBucket
-from shieldx.stats import RESTARTS
+from shieldx.stats import RESTARTS, Dispersion
 
 type Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 type Time = Annotated[float, msgspec.Meta(ge=0, le=253402300799)]  # until the year 9999
@@ -67,6 +67,7 @@ class Recording:
     buckets: tuple[Bucket, ...]
     points: tuple[Point, ...] = ()  # of an operator's record: what it weighed, bucket by bucket
     attempt: int = 0
+    dispersions: Mapping[str, Dispersion] = field(default_factory=dict)  # of the past before it
     thinned: str | None = None  # what of the record is coarser than what was counted
 
 
@@ -131,7 +132,7 @@ def of_run(live: Mapping[str, Any], experiment: Experiment | None) -> Recording:
         tuple(_counted(point, length) for point in trajectory.points),
         trajectory.points,
         attempt,
-        trajectory.thinned,
+        thinned=trajectory.thinned,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from shieldx.cli.experiment_file import Experiment, ExperimentFileError, read_experiment
 from shieldx.cli.output import Format, Page, percent, write
+from shieldx.cli.past import Range, read_past
 from shieldx.cli.plot import plot
 from shieldx.cli.recording import Recording, RecordingError, of_run, read_recording
 from shieldx.judgement.engine import Engine, answerable
@@ -59,11 +60,12 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is to be replayed: a file, or an ExperimentRun by its name in a cluster."""
+    """What is to be replayed: a file, an ExperimentRun in a cluster, or a range of a Prometheus."""
 
     file: Path | None = None
     run: str | None = None
     namespace: str | None = None
+    range: Range | None = None
 
 
 def replay(past: Past, experiment: Path | None, picture: Path | None, form: Format) -> int:
@@ -88,7 +90,7 @@ def run(recording: Recording) -> Replay:
     spec, decision = recording.experiment.spec, recording.experiment.spec.decision
     if not answerable(spec, recording.base_rates) and not _forecastable(recording):
         raise RecordingError("baseRates and guardrails do not name the same metrics")
-    engine = Engine.begin(spec, recording.attempt, recording.base_rates, {})
+    engine = Engine.begin(spec, recording.attempt, recording.base_rates, recording.dispersions)
     known = set(engine.dispersions)
     foreign = {name for bucket in recording.buckets for name in bucket.metrics} - known
     if foreign:
@@ -112,6 +114,10 @@ def run(recording: Recording) -> Replay:
 def _recording(past: Past, experiment: Experiment | None) -> Recording:
     if past.file is not None:
         return read_recording(past.file, experiment)
+    if past.range is not None:
+        if experiment is None:
+            raise RecordingError("--prometheus needs --experiment FILE: what is it to be asked?")
+        return read_past(past.range, experiment)
     namespace = past.namespace or current_namespace()
     live = asyncio.run(_find(namespace, str(past.run)))
     if live is None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from controllers.shadowexperiment.evidence import MOST_BOUNDARIES
 from controllers.shadowexperiment.shown import Flow, Risks, Shown, shown
+from shieldx.judgement.beginning import MOST_BOUNDARIES
 from shieldx.judgement.engine import Engine
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
 from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, MetricBucket
