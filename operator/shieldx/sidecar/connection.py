@@ -240,11 +240,7 @@ class Connection(asyncio.Protocol):
         self._chunks = []
         self._last = not self._parser.should_keep_alive()
         self._line.append(exchange)
-        try:
-            self._server.handle(exchange)
-        except Exception:
-            logger.exception("A request failed inside the server")
-            exchange.refuse("internal_error", "Our fault: see the server's log.")
+        self._server.accept(exchange)
 
     # Answers.
 

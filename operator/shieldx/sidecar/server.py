@@ -5,12 +5,15 @@ request, so they are coarse.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import cast
 
 from shieldx.sidecar.connection import Connection, Limits
 from shieldx.sidecar.exchange import Exchange
+
+logger = logging.getLogger(__name__)
 
 
 class Server:
@@ -25,6 +28,7 @@ class Server:
         self.now = 0.0
         self.date = b""
         self._listeners: list[asyncio.Server] = []
+        self._accepted: list[Exchange] = []
         self._dirty: list[Connection] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -65,6 +69,20 @@ class Server:
         if self._sweeper is not None:
             self._sweeper.cancel()
         return unanswered
+
+    def accept(self, exchange: Exchange) -> None:
+        if not self._accepted:
+            self._loop.call_soon(self._serve)
+        self._accepted.append(exchange)
+
+    def _serve(self) -> None:
+        accepted, self._accepted = self._accepted, []
+        for exchange in accepted:
+            try:
+                self.handle(exchange)
+            except Exception:
+                logger.exception("A request failed inside the server")
+                exchange.refuse("internal_error", "Our fault: see the server's log.")
 
     def touch(self, connection: Connection) -> None:
         """Flush this connection once, after everything that gets ready in this turn of the loop."""

@@ -406,7 +406,8 @@ async def test_an_error_of_the_handler_is_an_answer() -> None:
     connection.connection_made(wire)
 
     connection.data_received(GET)
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # It is served,
+    await asyncio.sleep(0)  # and its answer written.
 
     assert list(statuses(wire.out)) == [500]
     assert b"our bug" not in wire.out
