@@ -16,10 +16,11 @@ WRITING: Final = (
     Step.TAKEN,
     Step.LOADED,
     Step.DECIDED,
+    Step.MERGED,
     Step.STORING,
     Step.STORE_SENT,
+    Step.AHEAD,
     Step.STORED,
-    Step.MERGED,
     Step.ANSWERED,
 )
 EARLY: Final = (Step.MIGRATION_LOCKED, Step.MIGRATION_APPLIED, Step.MIGRATED, Step.CONNECTED)

@@ -9,7 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from shieldx.ledger.batcher import Batcher, Job, perform
+from shieldx.ledger.batcher import Batcher, perform
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.model import Answer, Code
 from shieldx.ledger.operations import (

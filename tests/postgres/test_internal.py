@@ -10,9 +10,8 @@ import pytest
 
 from shieldx.keeper.main import Options, keep
 from shieldx.kube.cluster import Identity
-from shieldx.ledger.batcher import Job
 from shieldx.ledger.forward import AUDIENCE, Forward
-from shieldx.ledger.jobs import decode_answers, encode_jobs
+from shieldx.ledger.jobs import Job, decode_answers, encode_jobs
 from shieldx.ledger.leadership import FRESH_SECONDS
 from shieldx.ledger.operations import OpenAccount
 from shieldx.ledger.records import Code

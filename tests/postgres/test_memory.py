@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from shieldx.ledger.batcher import Job, perform
+from shieldx.ledger.batcher import perform
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.operations import ISSUANCE, OpenAccount, Transfer
 from shieldx.ledger.postgres import Shard

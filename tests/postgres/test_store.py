@@ -19,7 +19,7 @@ from shieldx.ledger.operations import (
     Settle,
     Transfer,
 )
-from shieldx.ledger.postgres import BreachError, Shard, StaleError
+from shieldx.ledger.postgres import BreachError, Shard, StaleError, rows_of
 from shieldx.ledger.verify import verify
 
 pytestmark = pytest.mark.postgres
@@ -58,7 +58,7 @@ async def test_bytes_are_kept_whatever_letters_they_spell(dsn: str, shard: Shard
     opening = Request("caller", [OpenAccount(id="a", metadata={"名": "ü\n\t"})], ["k"])
 
     answers, changes = decide(state, [opening, refill()], state.head.at + 1)
-    await shard.store(state, changes)
+    await shard.store(rows_of(state, changes))
 
     assert [one.code for (one,) in answers] == [Code.CREATED, Code.CREATED]
     assert (await verify(dsn)).problem is None
@@ -68,7 +68,7 @@ async def test_bytes_are_kept_whatever_letters_they_spell(dsn: str, shard: Shard
 async def test_a_row_that_changed_behind_its_back_is_noticed(dsn: str, shard: Shard) -> None:
     state = await known(shard, ISSUANCE, "a")
     _, opened = decide(state, [Request("caller", [OpenAccount(id="a")], ["k"])], 1)
-    await shard.store(state, opened)
+    await shard.store(rows_of(state, opened))
     state = await known(shard, ISSUANCE, "a")
     _, changes = decide(state, [refill()], state.head.at)
     other = await asyncpg.connect(dsn)
@@ -76,7 +76,7 @@ async def test_a_row_that_changed_behind_its_back_is_noticed(dsn: str, shard: Sh
     await other.close()
 
     with pytest.raises(StaleError, match="account has changed"):
-        await shard.store(state, changes)
+        await shard.store(rows_of(state, changes))
 
     assert (await known(shard)).head == state.head
     await shard.close()
@@ -85,7 +85,7 @@ async def test_a_row_that_changed_behind_its_back_is_noticed(dsn: str, shard: Sh
 async def test_a_balance_that_nobody_gave_stops_the_process(shard: Shard, dsn: str) -> None:
     state = await known(shard, ISSUANCE, "a")
     _, opened = decide(state, [Request("caller", [OpenAccount(id="a")], ["k"])], 1)
-    await shard.store(state, opened)
+    await shard.store(rows_of(state, opened))
     state = await known(shard, ISSUANCE, "a")
     _, changes = decide(state, [refill()], state.head.at)
     other = await asyncpg.connect(dsn)
@@ -93,7 +93,7 @@ async def test_a_balance_that_nobody_gave_stops_the_process(shard: Shard, dsn: s
     await other.close()
 
     with pytest.raises(BreachError, match="not what its version had") as breach:
-        await shard.store(state, changes)
+        await shard.store(rows_of(state, changes))
 
     assert breach.value.fatal
     await shard.close()
@@ -102,14 +102,14 @@ async def test_a_balance_that_nobody_gave_stops_the_process(shard: Shard, dsn: s
 async def test_a_batch_that_makes_money_stops_the_process(shard: Shard) -> None:
     state = await known(shard, ISSUANCE, "a")
     _, opened = decide(state, [Request("caller", [OpenAccount(id="a")], ["k"])], 1)
-    await shard.store(state, opened)
+    await shard.store(rows_of(state, opened))
     state = await known(shard, ISSUANCE, "a")
     _, changes = decide(state, [refill()], state.head.at)
     account = changes.accounts["a"]
     changes.accounts["a"] = replace(account, balance=account.balance + 1)
 
     with pytest.raises(BreachError, match="makes or loses 1") as breach:
-        await shard.store(state, changes)
+        await shard.store(rows_of(state, changes))
 
     assert breach.value.fatal
     await shard.close()
@@ -125,7 +125,7 @@ async def test_a_hold_is_in_the_history_beside_transfers_as_many_as_entries(
     async def perform(at: int, *operations: Operation) -> list[str]:
         requests = [Request("caller", [one], [None]) for one in operations]
         answers, changes = decide(state, requests, at)
-        await shard.store(state, changes)
+        await shard.store(rows_of(state, changes))
         merge(state, changes)
         return [str(one.body.get("id")) for (one,) in answers]
 

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from shieldx.ledger import schema
-from shieldx.ledger.batcher import Batcher, Job
+from shieldx.ledger.batcher import Batcher
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.model import MICROSECONDS, Answer, Request
 from shieldx.ledger.reads import Reads
 from shieldx.ledger.verify import verify

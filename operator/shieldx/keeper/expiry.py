@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from shieldx.ledger.batcher import Job
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.operations import Settle
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.records import SYSTEM_CALLER, Answer, Code

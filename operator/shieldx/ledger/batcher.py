@@ -1,7 +1,9 @@
-"""Group commit: while one batch is being stored, the next one gathers.
+"""Group commit: while one batch is being stored, the next one gathers, and is decided already.
 
 There is no timer: a lone request is stored at once, and under load a batch is whatever came
-while the last one was in flight. Answers leave after COMMIT only. Safety does not depend on this
+while the last one was in flight. A job that touches only what is known is decided when it comes
+(`ahead`); from the first one that is not, they wait for the database. Answers leave after COMMIT
+only. Safety does not depend on this
 process being alone: `store` is guarded by the chain's position and the rows' versions, so of two
 processes that decide at once one is refused, reloads and decides again.
 """
@@ -11,30 +13,15 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
-from shieldx.ledger.catching_up import catch_up
-from shieldx.ledger.model import (
-    MICROSECONDS,
-    Answer,
-    Code,
-    Request,
-    State,
-    decide,
-    merge,
-    touched,
-)
-from shieldx.ledger.operations import (
-    BREAKAGE,
-    ISSUANCE,
-    Commit,
-    Operation,
-    Reverse,
-    Transfer,
-    Void,
-    VoidGrant,
-)
+from shieldx.ledger.ahead import Ahead
+from shieldx.ledger.catching_up import catch_up, retract
+from shieldx.ledger.draft import Draft
+from shieldx.ledger.jobs import Job
+from shieldx.ledger.model import MICROSECONDS, Answer, Changes, Code, State, decide_next, merge
+from shieldx.ledger.needs import Needs, needs_of
+from shieldx.ledger.operations import Operation
 from shieldx.ledger.postgres import (
     APPLICATION,
     BreachError,
@@ -43,6 +30,7 @@ from shieldx.ledger.postgres import (
     Shard,
     ShardUnavailableError,
     StaleError,
+    rows_of,
 )
 from shieldx.ledger.steps import Step, reached
 
@@ -58,6 +46,8 @@ CATCH_UP_ENTRIES: Final = 5000
 # After a key that memory did not know, so many batches ask the database for theirs first.
 WARY_BATCHES: Final = 20
 RECONNECT_SECONDS: Final = 0.5
+# All of a batch have the time of its first: what is decided ahead must not be of the past.
+AHEAD_MICROSECONDS: Final = 100_000
 
 UNAVAILABLE: Final = Answer(
     Code.SHARD_UNAVAILABLE, {"message": "the shard's database cannot be reached: try again later"}
@@ -72,43 +62,6 @@ OVERLOADED: Final = Answer(
 BROKEN: Final = Answer(
     Code.INTERNAL_ERROR, {"message": "the ledger could not do this; its log says why"}
 )
-
-
-class Job(Request, frozen=True, kw_only=True):
-    """A request, and whom to tell.
-
-    Dry: decided on what is durable, and forgotten. `done` gets one answer an operation, once,
-    after they are durable; it must not raise.
-    """
-
-    done: Callable[[Sequence[Answer]], None]
-    dry: bool = False
-
-    def all(self, answer: Answer) -> None:
-        """Answer every operation alike."""
-        self.done([answer] * len(self.operations))
-
-
-@dataclass(slots=True)
-class _Needs:
-    accounts: set[str] = field(default_factory=set)
-    grants: set[str] = field(default_factory=set)
-    holds: set[str] = field(default_factory=set)
-    transfers: set[str] = field(default_factory=set)
-    references: set[str] = field(default_factory=set)
-    keys: set[tuple[str, str]] = field(default_factory=set)
-    due: set[str] = field(default_factory=set)
-
-    def __bool__(self) -> bool:
-        return bool(
-            self.accounts
-            or self.grants
-            or self.holds
-            or self.transfers
-            or self.references
-            or self.keys
-            or self.due
-        )
 
 
 class Batcher:
@@ -138,6 +91,10 @@ class Batcher:
         self._closing = False
         self._shard: Shard | None = None
         self._state = State(shard, seal)
+        self._ahead: Ahead | None = None
+        # Whether what comes may be decided on `_state`, which then is as of the last batch stored
+        # or sent.
+        self._open = False
         self._clock_offset = 0
         self._wary = 0
         self._next_connect = 0.0
@@ -176,26 +133,62 @@ class Batcher:
         if self._closing or self._queued + len(job.operations) > QUEUE_OPERATIONS:
             job.all(UNAVAILABLE if self._closing else OVERLOADED)
             return
+        if self._open and not self._jobs:
+            # When all that has come by then is there: like work goes faster in one go.
+            asyncio.get_running_loop().call_soon(self._advance)
         self._jobs.append(job)
         self._queued += len(job.operations)
         self._wake.set()
 
+    def _advance(self) -> None:
+        """Decide ahead what waits, if that takes nothing that is not known."""
+        if not self._open or not self._jobs:
+            return
+        state = self._state
+        now = max(state.head.at, self._database_time())
+        ahead = self._ahead or Ahead(state, now)
+        if now - ahead.draft.now > AHEAD_MICROSECONDS:
+            return
+        room = BATCH_OPERATIONS - ahead.operations
+        if len(self._jobs[0].operations) > room:
+            return
+        jobs = self._take(room)
+        if any(job.dry for job in jobs) or needs_of(state, jobs, now, wary=False):
+            self._jobs.extendleft(reversed(jobs))
+            self._open = False
+            return
+        self._ahead = ahead
+        try:
+            ahead.decide(jobs)
+        except Exception:  # noqa: BLE001 - whose fault it is, is found out in its batch.
+            self._withdraw()
+        reached(Step.AHEAD)
+
+    def _withdraw(self) -> None:
+        """Let what was decided ahead be decided again, before whatever came later."""
+        ahead, self._ahead, self._open = self._ahead, None, False
+        if ahead is not None:
+            self._jobs.extendleft(reversed(ahead.jobs))
+
     async def _run(self) -> None:
         while True:
-            if not self._jobs:
+            if not self._jobs and self._ahead is None:
                 if self._closing:
                     return
                 self._wake.clear()
+                self._open = self._shard is not None and not self._wary
                 await self._connect_in_time()
-            jobs = self._take()
+            self._advance()
+            ahead, self._ahead = self._ahead, None
+            jobs = self._take(BATCH_OPERATIONS) if ahead is None else ahead.jobs
             if jobs:
+                size = sum(len(job.operations) for job in jobs)
+                self._queued -= size
                 reached(Step.TAKEN)
                 began = self._monotonic()
-                await self._settle(jobs)
+                await self._settle(jobs, ahead)
                 if self.on_batch:
-                    self.on_batch(
-                        sum(len(job.operations) for job in jobs), self._monotonic() - began
-                    )
+                    self.on_batch(size, self._monotonic() - began)
 
     async def _connect_in_time(self) -> None:
         """Wait for work; while there is no database, look for it now and then."""
@@ -208,20 +201,20 @@ class Batcher:
             except TimeoutError:
                 continue
 
-    def _take(self) -> list[Job]:
+    def _take(self, most: int) -> list[Job]:
+        """Take jobs of at most so many operations out of the queue."""
         jobs: list[Job] = []
         size = 0
-        while self._jobs and (not jobs or size + len(self._jobs[0].operations) <= BATCH_OPERATIONS):
+        while self._jobs and (not jobs or size + len(self._jobs[0].operations) <= most):
             job = self._jobs.popleft()
             jobs.append(job)
             size += len(job.operations)
-        self._queued -= size
         return jobs
 
-    async def _settle(self, jobs: list[Job]) -> None:
+    async def _settle(self, jobs: list[Job], ahead: Ahead | None = None) -> None:
         """Make jobs durable and answer them; whatever happens, each is answered once."""
         try:
-            answers = await self._make_durable(jobs)
+            answers = await self._make_durable(jobs, ahead)
         except ShardUnavailableError as problem:
             self._abandon(problem)
             for job in jobs:
@@ -250,12 +243,15 @@ class Batcher:
         for job in jobs:
             job.all(BROKEN)
 
-    async def _make_durable(self, jobs: list[Job]) -> list[list[Answer]]:
+    async def _make_durable(self, jobs: list[Job], ahead: Ahead | None) -> list[list[Answer]]:
         if self.stopped_because is not None:
             raise BreachError(self.stopped_because)
         for attempt in range(ATTEMPTS):
             shard = await self._connected()
             try:
+                if ahead is not None and attempt == 0:
+                    await self._store(shard, ahead.draft.changes)
+                    return ahead.answers
                 if attempt < REFUSALS_BEFORE_LOCK:
                     return await self._attempt(shard, jobs, wary=self._wary > 0)
                 return await self._attempt_locked(shard, jobs)
@@ -291,9 +287,10 @@ class Batcher:
         return answers
 
     async def _attempt(self, shard: Shard, jobs: list[Job], *, wary: bool) -> list[list[Answer]]:
+        self._withdraw()
         state = self._state
         now = max(state.head.at, self._database_time())
-        needs = _needs(state, jobs, now, wary=wary)
+        needs = needs_of(state, jobs, now, wary=wary)
         if needs:
             await self._load(shard, needs, now)
             if any(key in state.keys for key in needs.keys):
@@ -301,24 +298,37 @@ class Batcher:
             if state.head.at > now:
                 # Another process is ahead of our clock: what is overdue must be seen by its time.
                 now = state.head.at
-                await self._load(shard, _needs(state, jobs, now, wary=wary), now)
+                await self._load(shard, needs_of(state, jobs, now, wary=wary), now)
         reached(Step.LOADED)
-        answers, changes = decide(state, [job for job in jobs if not job.dry], now)
+        draft = Draft(state, now)
+        decided = iter([decide_next(draft, job) for job in jobs if not job.dry])
+        await self._store(shard, draft.changes)
+        return [_rehearsed(state, job, now) if job.dry else next(decided) for job in jobs]
+
+    async def _store(self, shard: Shard, changes: Changes) -> None:
+        """Make changes durable; what comes meanwhile is decided on what will be then."""
+        state = self._state
         reached(Step.DECIDED)
         if changes.entries:
-            await shard.store(state, changes)
-            reached(Step.STORED)
+            head, rows = state.head, rows_of(state, changes)
             merge(state, changes)
             reached(Step.MERGED)
-        stored = iter(answers)
-        answers = [_rehearsed(state, job, now) if job.dry else next(stored) for job in jobs]
+            if not self._wary:
+                self._open = True
+                asyncio.get_running_loop().call_soon(self._advance)
+            try:
+                await shard.store(rows)
+            except Exception:
+                self._withdraw()
+                retract(state, changes, head)
+                raise
+            reached(Step.STORED)
         self._wary = max(0, self._wary - 1)
         known = len(state.keys) + len(state.posted) + len(state.accounts) + len(state.lots)
         if known > REMEMBERED_ROWS:
             self._forget()
-        return answers
 
-    async def _load(self, shard: Shard, needs: _Needs, now: int) -> None:
+    async def _load(self, shard: Shard, needs: Needs, now: int) -> None:
         database_time = await shard.load(
             self._state,
             accounts=needs.accounts,
@@ -351,7 +361,7 @@ class Batcher:
             shard = await Shard.open(self._dsn, self._name, self._application)
             self._shard = shard
             reached(Step.CONNECTED)
-            await self._load(shard, _Needs(), 0)
+            await self._load(shard, Needs(), 0)
         except ShardUnavailableError as problem:
             self._abandon(problem)
 
@@ -363,6 +373,7 @@ class Batcher:
             self._shard = None
 
     def _forget(self) -> None:
+        self._withdraw()
         self._state = State(self._name, self._seal)
 
 
@@ -386,49 +397,4 @@ def _tell(jobs: Sequence[Job], answers: Sequence[Sequence[Answer]]) -> None:
 
 def _rehearsed(state: State, job: Job, now: int) -> list[Answer]:
     """Decide a dry job on what is durable now; nothing of it is kept."""
-    (answers,), _ = decide(state, [job], now)
-    return [answer._replace(receipt=None) for answer in answers]
-
-
-def _needs(state: State, jobs: Sequence[Job], now: int, *, wary: bool) -> _Needs:
-    """Return what `state` does not know of what the jobs touch."""
-    needs = _Needs()
-    # Where credits go that lapse with their lot, and where those of a grant come from.
-    needs.accounts.update(sink for sink in (ISSUANCE, BREAKAGE) if sink not in state.accounts)
-    for job in jobs:
-        # Of what is not stored, `store` cannot say that its key is known.
-        if wary or job.dry:
-            needs.keys.update(
-                (job.caller, key)
-                for key in job.keys
-                if key is not None and (job.caller, key) not in state.keys
-            )
-        for operation in job.operations:
-            _add(needs, state, operation, now)
-    return needs
-
-
-def _add(needs: _Needs, state: State, operation: Operation, now: int) -> None:
-    match operation:
-        case Transfer(reference=reference):
-            if reference is not None and reference not in state.references:
-                needs.references.add(reference)
-        case Commit(hold=hold) | Void(hold=hold) if hold not in state.holds:
-            needs.holds.add(hold)
-        case Reverse(transfer=transfer) if transfer not in state.posted:
-            needs.transfers.add(transfer)
-        case Reverse(transfer=transfer) if posted := state.posted[transfer]:
-            needs.grants.update(one.grant for one in posted.burnt if one.grant not in state.lots)
-        case VoidGrant(grant=grant) if grant not in state.lots:
-            needs.grants.add(grant)
-        case _:
-            pass
-    for account in touched(operation, state):
-        if account not in state.accounts:
-            needs.accounts.add(account)
-        elif (
-            (known := state.accounts[account])
-            and known.next_due is not None
-            and known.next_due <= now
-        ):
-            needs.due.add(account)
+    return [answer._replace(receipt=None) for answer in decide_next(Draft(state, now), job)]

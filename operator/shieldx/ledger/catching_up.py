@@ -1,4 +1,4 @@
-"""What others have decided meanwhile is forgotten by its names, so that it is read again; pure.
+"""What is known no longer is forgotten by its names, so that it is read again; pure.
 
 A process that was overtaken knows most of its shard as well as before: only what the entries since
 then touched is of the past. They name it, and whatever bears one of those names is forgotten. A
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from shieldx.ledger.operations import BREAKAGE, ISSUANCE, REVENUE
-from shieldx.ledger.records import Head, Remembered, State, transfer_id
+from shieldx.ledger.records import Changes, Head, Remembered, State, transfer_id
 
 _decode: Final = msgspec.json.decode
 
@@ -49,6 +49,25 @@ def catch_up(state: State, entries: Sequence[Passed], head: Head) -> None:
         state.holds.pop(name, None)
         state.posted.pop(name, None)
         state.references.pop(name, None)
+    state.due = {}
+    state.head = head
+
+
+def retract(state: State, changes: Changes, head: Head) -> None:
+    """Let `state` be as of `head` again, before these changes were merged; it knows less then."""
+    for lot in changes.lots.values():
+        _forget_account(state, lot.account)
+        state.lots.pop(lot.id, None)
+    for name in changes.accounts:
+        _forget_account(state, name)
+    for hold in changes.holds:
+        state.holds.pop(hold, None)
+    for transfer in changes.posted:
+        state.posted.pop(transfer, None)
+    for reference in changes.references:
+        state.references.pop(reference, None)
+    for key in changes.keys:
+        state.keys.pop(key, None)
     state.due = {}
     state.head = head
 

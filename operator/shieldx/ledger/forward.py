@@ -8,8 +8,7 @@ from typing import Final
 
 import aiohttp
 
-from shieldx.ledger.batcher import Job
-from shieldx.ledger.jobs import MangledError, decode_answers, encode_jobs
+from shieldx.ledger.jobs import Job, MangledError, decode_answers, encode_jobs
 from shieldx.ledger.records import Answer
 from shieldx.ledger.relay import NotSentError, UnknownOutcomeError
 

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from shieldx.breaker import Breaker, State
-from shieldx.ledger.batcher import UNAVAILABLE, Job
+from shieldx.ledger.batcher import UNAVAILABLE
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.records import Answer, Code
 
 # What is answered without Postgres having been heard.

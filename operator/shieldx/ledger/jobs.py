@@ -1,16 +1,30 @@
-"""Jobs and their answers as they travel between the processes of one ledger: MessagePack.
+"""Jobs: requests and whom to tell; and how they travel between the processes of one ledger.
 
-Operations are in normal form already, and the caller's rights have been judged where the request
-came in; so what travels is what the batcher takes, and nothing is decided anew.
+That is MessagePack. Operations are in normal form already, and the caller's rights have been judged
+where the request came in; so what travels is what the batcher takes, and nothing is decided anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from shieldx.ledger.batcher import Job
 from shieldx.ledger.operations import Operation
-from shieldx.ledger.records import Answer
+from shieldx.ledger.records import Answer, Request
+
+
+class Job(Request, frozen=True, kw_only=True):
+    """A request, and whom to tell.
+
+    Dry: decided on what is durable, and forgotten. `done` gets one answer an operation, once,
+    after they are durable; it must not raise.
+    """
+
+    done: Callable[[Sequence[Answer]], None]
+    dry: bool = False
+
+    def all(self, answer: Answer) -> None:
+        """Answer every operation alike."""
+        self.done([answer] * len(self.operations))
 
 
 class SentJob(msgspec.Struct, frozen=True, array_like=True):

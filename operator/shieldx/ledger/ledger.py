@@ -5,9 +5,10 @@ from typing import Final, Self
 
 import asyncpg
 
-from shieldx.ledger.batcher import Batcher, Job
+from shieldx.ledger.batcher import Batcher
 from shieldx.ledger.deliveries import Deliveries
 from shieldx.ledger.history import History
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.leadership import Leadership
 from shieldx.ledger.postgres import (
     APPLICATION,

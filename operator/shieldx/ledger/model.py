@@ -80,6 +80,7 @@ __all__ = [
     "State",
     "account_body",
     "decide",
+    "decide_next",
     "fill_purse",
     "hold_body",
     "lot_body",
@@ -101,7 +102,7 @@ def decide(
     Returns one list of answers a request, and the changes that make them true.
     """
     draft = Draft(state, now)
-    return [_decide(draft, request) for request in requests], draft.changes
+    return [decide_next(draft, request) for request in requests], draft.changes
 
 
 def merge(state: State, changes: Changes) -> None:
@@ -125,7 +126,8 @@ def fill_purse(state: State, account: str, opened: Iterable[str]) -> None:
     state.purses[account] = [grant for _, grant in sorted(still_open)]
 
 
-def _decide(draft: Draft, request: Request) -> list[Answer]:
+def decide_next(draft: Draft, request: Request) -> list[Answer]:
+    """Decide one more request of a batch: one answer an operation."""
     if request.atomic:
         return _decide_together(draft, request)
     return [

@@ -227,12 +227,14 @@ class Shard:
         head = Head(first["position"], first["seq"], first["hash"], first["at"])
         return [Passed(*row[4:]) for row in rows if row["caller"] is not None], head
 
-    async def store(self, state: State, changes: Changes) -> None:
-        """Make a batch durable, or raise; only after OutcomeUnknownError it may be both."""
-        arguments = _arguments(state, changes)
+    async def store(self, rows: Sequence[object]) -> None:
+        """Make a batch durable, or raise; only after OutcomeUnknownError it may be both.
+
+        `rows` are those of `rows_of`.
+        """
         reached(Step.STORING)
         reached_soon(Step.STORE_SENT)
-        await self._write(STORE, *arguments)
+        await self._write(STORE, *rows)
 
     async def _read(self, statement: str, *arguments: object) -> Any:
         return await self._heard(self._connection.fetchval(statement, *arguments))
@@ -311,8 +313,8 @@ def _seq_of(transfer: str, shard: str) -> int | None:
     return int(number) if fits else None
 
 
-def _arguments(state: State, changes: Changes) -> list[object]:
-    """Return the 12 arguments of `store`, in its order."""
+def rows_of(state: State, changes: Changes) -> list[object]:
+    """Return what `store` takes: changes as rows, beside what of them `state` had before."""
     head = changes.head
     moved: dict[str, int] = {}
     for m in changes.movements:
@@ -381,11 +383,11 @@ def _arguments(state: State, changes: Changes) -> list[object]:
         for name, posted in changes.posted.items()
         if posted.reversed
     ]
-    stored = state.holds | {hold.id: hold for holds in state.due.values() for hold in holds}
+    due = {hold.id: hold for holds in state.due.values() for hold in holds}
     holds = [
         (
             h.id,
-            held.version if (held := stored.get(h.id)) else 0,
+            held.version if (held := due.get(h.id) or state.holds.get(h.id)) else 0,
             int(h.id.rsplit("_", 1)[1]),
             h.account,
             h.to,

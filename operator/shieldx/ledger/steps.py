@@ -24,10 +24,11 @@ class Step(StrEnum):
     TAKEN = "taken"  # jobs have left the queue
     LOADED = "loaded"  # everything that they touch is known
     DECIDED = "decided"  # answers and changes exist in memory only
+    MERGED = "merged"  # memory is as if they were durable
     STORING = "storing"  # the next thing is to send them
     STORE_SENT = "store-sent"  # the bytes have left, no answer has come
-    STORED = "stored"  # Postgres has answered, memory does not know it
-    MERGED = "merged"  # memory knows it, the callers do not
+    AHEAD = "ahead"  # jobs are decided on what may not be durable yet
+    STORED = "stored"  # Postgres has answered, the callers know nothing
     ANSWERED = "answered"  # the answers are on their way to the connections
     HEAD_LOCKED = "head-locked"  # after several refusals: the head is locked for one batch
     COMMITTING = "committing"  # its COMMIT has left, no answer has come

@@ -17,7 +17,8 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from shieldx.ledger import routing
-from shieldx.ledger.batcher import BROKEN, OVERLOADED, UNAVAILABLE, UNKNOWN, Batcher, Job
+from shieldx.ledger.batcher import BROKEN, OVERLOADED, UNAVAILABLE, UNKNOWN, Batcher
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.leadership import Leadership
 from shieldx.ledger.records import Answer, Code
 from shieldx.ledger.relay import (

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final, cast
 
-from shieldx.ledger.batcher import Job
+from shieldx.ledger.jobs import Job
 from shieldx.sidecar import docs, openapi
 from shieldx.sidecar.auth import Authenticator, Caller
 from shieldx.sidecar.calls import CALLS

@@ -16,9 +16,8 @@ from typing import Final
 from shieldx.kube.signed_tokens import SignedTokens
 from shieldx.kube.signing_keys import SigningKeys
 from shieldx.kube.tokens import TokenCache, TokenReviewer
-from shieldx.ledger.batcher import Job
 from shieldx.ledger.forward import AUDIENCE, JOBS_PATH, WRITER_PATH
-from shieldx.ledger.jobs import MangledError, SentJob, decode_jobs, encode_answers
+from shieldx.ledger.jobs import Job, MangledError, SentJob, decode_jobs, encode_answers
 from shieldx.ledger.leadership import Leadership
 from shieldx.ledger.records import Answer
 from shieldx.sidecar.auth import Authenticator, Caller, Policy, ServiceAccounts

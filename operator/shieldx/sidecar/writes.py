@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from shieldx.ledger import operations as ops
-from shieldx.ledger.batcher import Job
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.records import Answer, Code
 from shieldx.sidecar import answers, normalise, wire
 from shieldx.sidecar.auth import Caller

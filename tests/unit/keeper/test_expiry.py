@@ -7,7 +7,7 @@ import pytest
 
 from shieldx.keeper import expiry
 from shieldx.keeper.expiry import Expiry
-from shieldx.ledger.batcher import Job
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.operations import Settle
 from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.records import SYSTEM_CALLER, Answer, Code

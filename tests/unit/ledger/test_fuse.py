@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from shieldx.breaker import State
-from shieldx.ledger.batcher import OVERLOADED, UNAVAILABLE, UNKNOWN, Job
+from shieldx.ledger.batcher import OVERLOADED, UNAVAILABLE, UNKNOWN
 from shieldx.ledger.fuse import Fuse
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.operations import Note
 from shieldx.ledger.records import Answer, Code
 

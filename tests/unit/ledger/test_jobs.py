@@ -2,8 +2,8 @@
 
 import pytest
 
-from shieldx.ledger.batcher import Job
 from shieldx.ledger.jobs import (
+    Job,
     MangledError,
     SentJob,
     decode_answers,
