@@ -17,7 +17,8 @@ import asyncpg
 
 from tests.chaos.journal import Trouble
 from tests.chaos.programs import ACCOUNT, SERVING, Inner
-from tests.chaos.world import ChaosError, Program, Scene, Server, free_ports, scene
+from tests.chaos.world import ChaosError, Program, Scene, Server, scene
+from tests.support.ports import free_port
 from tests.support.proxy import Proxy, doored, proxied
 
 PLACES: Final = 3
@@ -121,7 +122,8 @@ async def deployment(server: Server, seed: int) -> AsyncIterator[Deployment]:
         token = world.folder / "token"
         token.write_text(ACCOUNT)
         places: list[Place] = []
-        for port, inside in zip(world.ports, free_ports(PLACES), strict=True):
+        for port in world.ports:
+            inside = free_port()
             folder = world.folder / f"way-{port}"
             folder.mkdir()
             dsn, way = await stack.enter_async_context(proxied(world.dsn, folder))

@@ -6,10 +6,9 @@ import itertools
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +22,8 @@ from shieldx.ledger.steps import VARIABLE, Step
 from tests.chaos import programs
 from tests.chaos.journal import Journal
 from tests.chaos.load import Options
+from tests.support.ports import free_port
+from tests.support.processes import children
 
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 20
@@ -254,27 +255,12 @@ async def scene(server: Server, *, apis: int = 1, seed: int = 0) -> AsyncIterato
     dsn = await server.database()
     folder = server.folder / dsn.partition("?")[0].rpartition("/")[2]
     folder.mkdir()
-    made = Scene(server, dsn, folder, list(free_ports(apis)), seed)
+    made = Scene(server, dsn, folder, [free_port() for _ in range(apis)], seed)
     try:
         yield made
     finally:
         await made.close()
         await server.drop(dsn)
-
-
-def free_ports(count: int) -> Iterator[int]:
-    """Return ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        yield from [int(probe.getsockname()[1]) for probe in probes]
-
-
-def children(parent: int) -> list[int]:
-    """Return the processes that this one has begun."""
-    text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
-    return [int(pid) for pid in text.split()]
 
 
 def alive(pid: int) -> bool:

@@ -22,8 +22,8 @@ from shieldx.sidecar.auth import NoTokens
 from shieldx.sidecar.internal import InternalOptions, admission, internal_options
 from shieldx.sidecar.main import Process
 from tests.support.api import Client, Response, Service
+from tests.support.ports import free_port
 from tests.support.proxy import proxied
-from tests.support.trio import free_port
 
 pytestmark = pytest.mark.postgres
 
@@ -67,7 +67,7 @@ async def service(dsn: str, tmp_path: Path) -> AsyncIterator[Internal]:
 
 async def heard(service: Internal, *, until: bool = True) -> None:
     """Wait until the process says that it is the writer, or does not say so any more."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         address = f"127.0.0.1:{service.internal}"
         while await service.forward.hears(address) is not until:  # noqa: ASYNC110 - a port
             await asyncio.sleep(0.05)
@@ -179,7 +179,7 @@ async def test_the_keeper_settles_through_the_writer(service: Internal, tmp_path
     stopped = asyncio.Event()
     keeping = asyncio.create_task(keep(options, Reviewer(), stopped))
 
-    async with asyncio.timeout(20), service.client() as client:
+    async with asyncio.timeout(60), service.client() as client:
         while FORWARDED not in (await client.get("/metrics")).payload:  # noqa: ASYNC110 - a count
             await asyncio.sleep(0.1)
 

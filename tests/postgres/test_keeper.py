@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from shieldx.keeper.main import Options, StartError, keep
 from shieldx.ledger.verify import verify
 from tests.support.api import Client, Response, Reviewer, Service
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.postgres
 
@@ -23,18 +23,13 @@ HELD = "select held from accounts where id = 'a'"
 def options(dsn: str, tmp_path: Path) -> Options:
     (tmp_path / "dsn").write_text(f"{dsn}\n")
     (tmp_path / "config.json").write_text(json.dumps({"ledger": "t/c", "shard": "s0"}))
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
     return Options(
         dsn_file=tmp_path / "dsn",
         config=tmp_path / "config.json",
         operator="shieldx-system:operator",
         host="127.0.0.1",
-        port=ports[0],
-        metrics_port=ports[1],
+        port=free_port(),
+        metrics_port=free_port(),
     )
 
 
@@ -42,7 +37,7 @@ def options(dsn: str, tmp_path: Path) -> Options:
 async def keeper(options: Options) -> AsyncIterator[Options]:
     stopped = asyncio.Event()
     keeping = asyncio.create_task(keep(options, Reviewer(), stopped))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await asked(options.metrics_port or 0, "/ready")) != 200:  # noqa: ASYNC110 — a port
             await asyncio.sleep(0.05)
     yield options
@@ -70,7 +65,7 @@ async def test_a_hold_that_nobody_touches_expires(dsn: str, keeper: Options) -> 
         await client.post("/v1/holds", body)
 
         connection = await asyncpg.connect(dsn)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await connection.fetchval(HELD):  # noqa: ASYNC110 — a row
                 await asyncio.sleep(0.1)
         await connection.close()
@@ -105,7 +100,7 @@ async def test_a_keeper_is_not_ready_without_its_database(options: Options) -> N
     options.dsn_file.write_text("postgresql://nobody@127.0.0.1:1/nothing")
     stopped = asyncio.Event()
     keeping = asyncio.create_task(keep(options, Reviewer(), stopped))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await asked(options.port, "/health") != 200:  # noqa: ASYNC110 — a port
             await asyncio.sleep(0.05)
 

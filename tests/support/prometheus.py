@@ -9,7 +9,6 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ import pytest
 import yaml
 
 from tests.support.cluster.layout import cache_folder
+from tests.support.ports import free_port
 
 SCRAPE_SECONDS: Final = 1
 
@@ -121,10 +121,7 @@ def program() -> Path:
 def prometheus() -> Iterator[PrometheusServer]:
     """A Prometheus of this test alone; it runs once the test starts it."""
     with tempfile.TemporaryDirectory(prefix="shieldx-prometheus-") as folder:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = PrometheusServer(program(), Path(folder), port)
+        server = PrometheusServer(program(), Path(folder), free_port())
         try:
             yield server
         finally:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+
+from tests.support.ports import free_port
 
 ACCOUNT = "shop/credits-api"
 PROGRAM = """
@@ -108,16 +109,10 @@ async def trio(dsn: str, folder: Path, writers_dsn: str | None = None) -> AsyncI
     servers = Trio(dsn, folder)
     try:
         first = await servers.start(writers_dsn)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await servers.writer() is not first:  # noqa: ASYNC110 - a row
                 await asyncio.sleep(0.05)
         await asyncio.gather(servers.start(), servers.start())
         yield servers
     finally:
         await servers.end()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
