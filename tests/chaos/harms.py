@@ -56,7 +56,7 @@ async def connection_cut(server: Server, seed: int, seconds: float) -> Verdict:
             while time.monotonic() < until or cuts < len(CUTS):
                 proxy.arm(CUTS[cuts % len(CUTS)], STORE_MARK)
                 cuts += 1
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while proxy.fired < cuts:  # noqa: ASYNC110 - a count, not an event
                         await asyncio.sleep(0.01)
                 world.fault()

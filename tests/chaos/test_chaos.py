@@ -14,7 +14,7 @@ from tests.chaos.campaigns import EARLY, KEEPING, LOCKING, TELLING, WRITING, Ver
 from tests.chaos.judge import Judgement, assert_clean
 from tests.chaos.world import Server
 
-pytestmark = [pytest.mark.chaos, pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.postgres]
 
 
 @pytest.fixture(scope="module")

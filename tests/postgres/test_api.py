@@ -140,8 +140,9 @@ async def test_holds_are_listed_by_account_and_state_in_pages(client: Client) ->
 async def test_a_hold_expires_by_time_alone(client: Client) -> None:
     await client.account("a", 10)
     body = {"account": "a", "amount": 8, "timeout_seconds": 1}
-    hold = (await client.post("/v1/holds", body)).body["id"]
-    assert await client.balance("a") == (10, 8, 2)
+    made = (await client.post("/v1/holds", body)).body
+    hold, then = made["id"], made["balances"]["a"]
+    assert (then["balance"], then["held"], then["available"]) == (10, 8, 2)
 
     await asyncio.sleep(1.1)
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.demo.checks import failures_were_decided, orders_are_credits
+from tests.support.ports import free_port
 from tests.support.shop import CHART, Counts
 
 pytestmark = pytest.mark.postgres
@@ -22,19 +22,12 @@ pytestmark = pytest.mark.postgres
 PROGRAMS = CHART / "files"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @contextlib.contextmanager
 def running(*arguments: str, env: dict[str, str], port: int, path: str) -> Iterator[None]:
     """Run a program until the block ends; it must then end well on SIGTERM."""
     process = subprocess.Popen([sys.executable, *arguments], env=env)
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while time.monotonic() < until and process.poll() is None:
             with contextlib.suppress(OSError):
                 fetch(port, path)
@@ -43,13 +36,22 @@ def running(*arguments: str, env: dict[str, str], port: int, path: str) -> Itera
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 def fetch(port: int, path: str, body: bytes | None = None) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", body, timeout=20) as reply:
         text: str = reply.read().decode()
     return text
+
+
+def orders(port: int, number: int) -> None:
+    """Wait until the customers have sent so many."""
+    for _ in range(300):
+        if Counts.parse(fetch(port, "/counts")).sent >= number:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the customers send too little")
 
 
 def test_orders_answered_are_credits_consumed(tmp_path: Path) -> None:
@@ -74,23 +76,23 @@ def test_orders_answered_are_credits_consumed(tmp_path: Path) -> None:
     shop_env, load_env = ({**env, "PORT": str(port)} for port in (shop, load))
 
     with running(*sidecar, env=env, port=ledger, path="/ready"):
-        subprocess.run([*teller, "open"], env=env, check=True, timeout=30)
+        subprocess.run([*teller, "open"], env=env, check=True, timeout=60)
         with (
             running(str(PROGRAMS / "shop.py"), env=shop_env, port=shop, path="/ready"),
             running(str(PROGRAMS / "load.py"), env=load_env, port=load, path="/counts"),
         ):
-            time.sleep(3)
+            orders(load, 150)
             counts = Counts.parse(fetch(load, "/stop", b"{}"))
             metrics = fetch(shop, "/metrics")
         told = subprocess.run(
-            [*teller, "consumed"], env=env, check=True, timeout=30, stdout=subprocess.PIPE
+            [*teller, "consumed"], env=env, check=True, timeout=60, stdout=subprocess.PIPE
         )
 
     decided = failures_were_decided(counts, {"v1"})
     paid = orders_are_credits(counts, json.loads(told.stdout)["consumed"])
     assert decided.passed, decided.told
     assert paid.passed, paid.told
-    assert counts.sent > 100
+    assert counts.sent >= 150
     assert 0.1 < 1 - counts.paid / counts.sent < 0.5
     assert f'http_requests_total{{code="200"}} {counts.paid}.0' in metrics
     assert f'http_requests_total{{code="500"}} {counts.sent - counts.paid}.0' in metrics

@@ -11,7 +11,7 @@ from tests.support.api import Client, fresh_key
 from tests.support.takeover import CREDITS, Loads, another, exact
 from tests.support.trio import Trio, trio
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture

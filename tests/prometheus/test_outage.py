@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import aiohttp
-import pytest
 
 from controllers.shadowexperiment.evidence import Evidence
 from controllers.shadowexperiment.phases import Phase
@@ -20,8 +19,6 @@ from shieldx.signals.prometheus_server import Prometheus
 from tests.support.experiments import SPEC
 from tests.support.exposed import Exposed
 from tests.support.prometheus import SCRAPE_SECONDS, PrometheusServer
-
-pytestmark = pytest.mark.timeout(300)
 
 BUCKET = 3
 

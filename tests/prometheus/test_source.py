@@ -26,8 +26,6 @@ from shieldx.signals.selector import Selector
 from tests.support.exposed import Exposed
 from tests.support.prometheus import SCRAPE_SECONDS, PrometheusServer
 
-pytestmark = pytest.mark.timeout(300)  # Prometheus takes its time to start, and to scrape.
-
 ERRORS = Counter("errors", "http_requests_total", Selector.parse('code=~"5.."'))
 BUCKET = 3.0
 

@@ -104,7 +104,7 @@ def longest(moments: Iterable[float], began: float, ended: float) -> float:
 
 async def another(servers: Trio, than: Server) -> Server:
     """Wait until another process is the writer."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (found := await servers.writer()) in {None, than}:  # noqa: ASYNC110 - a row
             await asyncio.sleep(0.05)
     assert found is not None

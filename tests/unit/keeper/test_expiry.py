@@ -81,7 +81,7 @@ async def test_a_database_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyP
 
     books.away = False
     books.looked.clear()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await books.looked.wait()
     await asyncio.sleep(0.05)
     running.cancel()

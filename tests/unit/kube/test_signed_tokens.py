@@ -277,7 +277,7 @@ async def test_a_rotated_key_is_the_clusters_to_judge_until_it_is_fetched(world:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110 - nobody rings.
             await asyncio.sleep(0.01)
 

@@ -61,7 +61,7 @@ class App:
         self.told.setdefault(item, []).append(answer)
 
     async def until(self, count: int) -> dict[str, list[str]]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.told) < count:  # noqa: ASYNC110 - seldom more than twice.
                 await asyncio.sleep(0.005)
         return self.told

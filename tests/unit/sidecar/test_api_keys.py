@@ -156,7 +156,7 @@ def test_a_secret_volume_is_read_by_its_links(tmp_path: Path) -> None:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110 - a file.
             await asyncio.sleep(0.01)
 

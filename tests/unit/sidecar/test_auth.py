@@ -56,7 +56,7 @@ async def admitted(authorization: bytes | None) -> tuple[Exchange, Caller | None
         line.ready(exchange)
 
     accounts.identify(exchange, admit)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await line.answered.wait()
     return exchange, callers[0] if callers else None
 

@@ -91,11 +91,11 @@ async def test_a_changed_file_is_reloaded_and_a_broken_one_is_not(tmp_path: Path
     path.write_bytes(b"{")
     await asyncio.sleep(0.1)
     path.write_bytes(encoded(shard="s1"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert (await changes.get()).shard == "s1"
     path.unlink()
     await asyncio.sleep(0.1)
     path.write_bytes(encoded(shard="s2"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert (await changes.get()).shard == "s2"
     following.cancel()

@@ -121,7 +121,7 @@ async def test_an_api_that_is_silent_for_a_while_is_away_until_it_answers(tmp_pa
         with pytest.raises(UnknownOutcomeError):
             await upstream.call(ITEM)
         assert not upstream.away
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not upstream.away:  # noqa: ASYNC110 - a state, not an event
                 await asyncio.sleep(0.02)
             gone = False

@@ -45,9 +45,9 @@ def test_other_counters_cannot_spoil_this_one() -> None:
 def test_a_page_of_megabytes_does_not_hold_up_the_loop() -> None:
     page = TEXT + 'other_total{path="/x"} 5\n' * 150_000
 
-    before = time.perf_counter()
+    before = time.process_time()
     found = parse(page, [COUNTER], "p")
-    took = time.perf_counter() - before
+    took = time.process_time() - before
 
     assert found["errors"] == READ
     assert took < 1  # Parsed whole, it takes ten times that.
