@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -29,7 +29,9 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "scenarios.md"
 PAST_SECONDS: Final = 130
 OPENED_AT_ONCE: Final = 3
 
-_printing = threading.Lock()
+_writing = threading.Lock()
+
+type Hear = Callable[[Told], None]
 
 
 def main() -> int:
@@ -44,17 +46,25 @@ def main() -> int:
     place.up()
     install(place)
     began = os.times()
-    tales = tell(place, stories, runs=asked.runs, rate=asked.rate)
-    written = page(tales, rate=asked.rate, load=_load(began))
+    tales: list[Told] = []
+
+    def hear(told: Told) -> None:
+        """Write the page anew with every tale, so that what was seen is there whatever comes."""
+        with _writing:
+            tales.append(told)
+            facts = {k: v for k, v in asdict(told).items() if k != "of"}
+            line = json.dumps({"story": told.of.story.key, "run": told.of.number, **facts})
+            print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+            if not asked.only:
+                PAGE.write_text(page(tales, rate=asked.rate, load=_load(began)))
+
+    tell(place, stories, hear, runs=asked.runs, rate=asked.rate)
     if asked.only:
-        print(written)
-    else:
-        PAGE.write_text(written)
-        print(f"wrote {PAGE}")
+        print(page(tales, rate=asked.rate, load=_load(began)))
     return int(any(it.faults for it in tales))
 
 
-def tell(place: Cluster, stories: Sequence[Story], *, runs: int, rate: int) -> list[Told]:
+def tell(place: Cluster, stories: Sequence[Story], hear: Hear, *, runs: int, rate: int) -> None:
     """Play the stories one after the other in each shop, that of the Prometheus beside them."""
     with ExitStack() as stack:
         seen = [it for it in stories if it != BLIND]
@@ -76,39 +86,30 @@ def tell(place: Cluster, stories: Sequence[Story], *, runs: int, rate: int) -> l
             outage = prometheus.Outage(server, runs)
         with ThreadPoolExecutor(OPENED_AT_ONCE) as opening:
             list(opening.map(Shop.open, [*shops, *blind]))
-        _say(f"{len(shops) + len(blind)} shops are open")
+        print(f"{len(shops) + len(blind)} shops are open", flush=True)
         time.sleep(PAST_SECONDS)
         with ThreadPoolExecutor(2 * runs) as playing:
             going = [
                 playing.submit(
-                    _one_after_the_other, shop, watch, [Run(story, number) for story in seen]
+                    _one_after_the_other, shop, watch, hear, [Run(it, number) for it in seen]
                 )
                 for number, shop in enumerate(shops, start=1)
             ]
             going += [
-                playing.submit(_blind, shop, watch, outage, Run(BLIND, number))
+                playing.submit(_blind, shop, watch, hear, outage, Run(BLIND, number))
                 for number, shop in enumerate(blind, start=1)
             ]
-            return [it for one in going for it in one.result()]
+            for one in going:
+                one.result()
 
 
-def _one_after_the_other(shop: Shop, watch: Watch, runs: Sequence[Run]) -> list[Told]:
-    return [_said(play(shop, watch, run)) for run in runs]
+def _one_after_the_other(shop: Shop, watch: Watch, hear: Hear, runs: Sequence[Run]) -> None:
+    for run in runs:
+        hear(play(shop, watch, run))
 
 
-def _blind(shop: Shop, watch: Watch, outage: prometheus.Outage, run: Run) -> list[Told]:
-    return [_said(prometheus.play(shop, watch, outage, run))]
-
-
-def _said(told: Told) -> Told:
-    facts = {k: v for k, v in asdict(told).items() if k != "of"}
-    _say(json.dumps({"story": told.of.story.key, "run": told.of.number, **facts}))
-    return told
-
-
-def _say(text: str) -> None:
-    with _printing:
-        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+def _blind(shop: Shop, watch: Watch, hear: Hear, outage: prometheus.Outage, run: Run) -> None:
+    hear(prometheus.play(shop, watch, outage, run))
 
 
 def _load(began: os.times_result) -> str:

@@ -1,7 +1,7 @@
 """A shop under experiment in a namespace of its own, its customers, and what is known of it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ FILES: Final = Path(__file__).parent / "files"
 IMAGE: Final = "localhost/shieldx:dev"
 CHAMPIONS: Final = 4
 BUCKET_SECONDS: Final = 10
+CHALLENGERS: Final = "shieldx.io/challenger-of=shop"
 WARM_UP_SECONDS: Final = 60
 
 type Json = dict[str, Any]
@@ -26,6 +27,17 @@ class Version:
     errors: float = 0.01
     slowness: float = 1.0
     cold_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an experiment asks: its steps, as weights and durations, and how long a bucket is."""
+
+    steps: tuple[tuple[int, str], ...] = ((20, "1m"), (50, "1m"))
+    bucket_seconds: int = BUCKET_SECONDS
+
+
+USUAL: Final = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,7 @@ class Shop:
         self.world = world
         self._rate = rate
         self._source = source
+        self._asked = USUAL
 
     def open(self) -> None:
         """Start the champion and its customers, and put it under an experiment."""
@@ -61,17 +74,37 @@ class Shop:
             _shop(Version("v1")),
         )
         self._rolled_out(SHOP)
-        self.world.apply(_experiment(self._source), _customers(self._rate))
+        self.world.apply(_experiment(self._source, self._asked), _customers(self._rate))
         self._rolled_out("customers")
+
+    def ask(self, asked: Asked) -> bool:
+        """Ask another question from now on; return whether it is another."""
+        another, self._asked = asked != self._asked, asked
+        if another:
+            self.world.apply(_experiment(self._source, asked))
+        return another
 
     def release(self, version: Version) -> None:
         self.world.apply(_shop(version))
 
     def take_dependency_away(self) -> None:
-        self._tell_customers("USR1")
+        self._tell("deployment/customers", "USR1")
 
     def give_dependency_back(self) -> None:
-        self._tell_customers("USR2")
+        self._tell("deployment/customers", "USR2")
+
+    def challengers(self) -> list[str]:
+        """Return the challenger's pods."""
+        told = self.world.kubectl("get", "pods", f"--selector={CHALLENGERS}", "--output=name")
+        return told.split()
+
+    def slow_down(self, pods: Iterable[str]) -> None:
+        for pod in pods:
+            self._tell(pod, "USR1")
+
+    def speed_up(self, pods: Iterable[str]) -> None:
+        for pod in pods:
+            self._tell(pod, "USR2")
 
     def record(self, name: str) -> Json:
         """Return the record of a run, which is finished."""
@@ -86,15 +119,14 @@ class Shop:
             second = json.loads(line)
             yield Second(second.pop("end"), second)
 
-    def _tell_customers(self, signal: str) -> None:
-        told = f"kill -{signal} 1"
-        self.world.kubectl("exec", "deployment/customers", "--", "sh", "-c", told)
+    def _tell(self, pod: str, signal: str) -> None:
+        self.world.kubectl("exec", pod, "--", "sh", "-c", f"kill -{signal} 1")
 
     def _rolled_out(self, deployment: str) -> None:
         self.world.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=240s")
 
 
-def _experiment(source: Json) -> Json:
+def _experiment(source: Json, asked: Asked) -> Json:
     return {
         "apiVersion": "shieldx.io/v1alpha1",
         "kind": "ShadowExperiment",
@@ -103,7 +135,7 @@ def _experiment(source: Json) -> Json:
             "target": {"name": SHOP},
             "traffic": {"service": SHOP, "replicas": {}},
             "strategy": {
-                "steps": [{"weight": 20, "for": "1m"}, {"weight": 50, "for": "1m"}],
+                "steps": [{"weight": weight, "for": hold} for weight, hold in asked.steps],
                 "warmUp": f"{WARM_UP_SECONDS}s",
                 "requestTimeout": "10s",
             },
@@ -124,7 +156,7 @@ def _experiment(source: Json) -> Json:
                     },
                 ],
             },
-            "decision": {"bucket": f"{BUCKET_SECONDS}s", "minDuration": "2m"},
+            "decision": {"bucket": f"{asked.bucket_seconds}s", "minDuration": "2m"},
         },
     }
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from tests.scenarios.shops import BUCKET_SECONDS, Second, Shop, Version
+from tests.scenarios.shops import BUCKET_SECONDS, USUAL, Asked, Second, Shop, Version
 from tests.scenarios.watching import LateError, Watch
 from tests.support.cluster.errors import ClusterError
 
@@ -14,6 +14,8 @@ BACK_WITHIN_SECONDS: Final = BUCKET_SECONDS + 5
 LONGEST_TRIAL_SECONDS: Final = 1200
 OUTAGE_SECONDS: Final = 60
 REST_SECONDS: Final = 20
+# An experiment that is asked something else must learn anew what is normal.
+KNOWN_SECONDS: Final = 100
 
 type Json = dict[str, Any]
 type Trouble = Callable[[Shop, Watch], None]
@@ -31,6 +33,7 @@ class Story:
     cold_seconds: int = 0
     blame: str = ""
     trouble: Trouble | None = None
+    asked: Asked = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,28 @@ def outage(shop: Shop, watch: Watch) -> None:
     shop.give_dependency_back()
 
 
+def one_slow(shop: Shop, watch: Watch) -> None:
+    """Make one of the challenger's pods slow for a minute, once all of them are measured."""
+    _slow_minute(shop, watch, 1)
+
+
+def all_slow(shop: Shop, watch: Watch) -> None:
+    """Make all of the challenger's pods slow for a minute, once they are measured."""
+    _slow_minute(shop, watch, None)
+
+
+def _slow_minute(shop: Shop, watch: Watch, pods: int | None) -> None:
+    name = shop.world.name
+    watch.until(name, lambda it: it.get("samples", 0) > 0 or it.get("phase") in ENDED, 300)
+    slow = shop.challengers()[:pods]
+    shop.slow_down(slow)
+    time.sleep(OUTAGE_SECONDS)
+    shop.speed_up(slow)
+
+
+# All pods of the challenger at once, and long enough for a slow minute in the middle.
+HALF_AT_ONCE: Final = ((50, "3m"),)
+
 STORIES: Final = (
     Story("errors", "5 % errors, the champion 1 %", "RolledBack", errors=0.05, blame="errors"),
     Story("slower", "1.5 times the latency", "RolledBack", slowness=1.5, blame="latency"),
@@ -82,6 +107,20 @@ STORIES: Final = (
     Story(
         "cold", "the same; its pods are slow for their first minute", "Promoted", cold_seconds=60
     ),
+    Story(
+        "pod",
+        "the same; one of its four pods is slow for a minute in the middle",
+        "Promoted",
+        trouble=one_slow,
+        asked=Asked(HALF_AT_ONCE),
+    ),
+    Story(
+        "minute",
+        "the same; all its pods are slow for a minute in the middle; buckets of 30 s",
+        "Promoted",
+        trouble=all_slow,
+        asked=Asked(HALF_AT_ONCE, bucket_seconds=30),
+    ),
 )
 BLIND: Final = Story("blind", "the same; Prometheus is stopped for ten minutes", "Promoted")
 
@@ -89,6 +128,8 @@ BLIND: Final = Story("blind", "the same; Prometheus is stopped for ten minutes",
 def play(shop: Shop, watch: Watch, run: Run) -> Told:
     """Release the challenger of a story and wait for its end; what goes wrong is part of it."""
     try:
+        if shop.ask(run.story.asked):
+            time.sleep(KNOWN_SECONDS)
         record = begin(shop, watch, run.version)
         if run.story.trouble is not None:
             run.story.trouble(shop, watch)

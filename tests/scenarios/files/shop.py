@@ -1,7 +1,8 @@
 """A shop that fails and dawdles by chance: a share ERRORS of requests, SLOWNESS times as long.
 
-For COLD_SECONDS after its start everything takes three times as long. A request that says so meets
-an outage of something that all versions need: then two of five fail, and all are slow.
+For COLD_SECONDS after its start, and from SIGUSR1 to SIGUSR2, everything takes three times as long.
+A request that says so meets an outage of something that all versions need: then two of five fail,
+and all are slow.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ OUTAGE_ERRORS, DAWDLING = 0.4, 3.0
 BOUNDARIES = (0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
 STARTED = time.monotonic()
 
+dawdling: set[str] = set()
 counts = {"200": 0, "500": 0}
 within = [0] * len(BOUNDARIES)
 seconds = [0.0]
@@ -29,7 +31,7 @@ async def sell(head: bytes) -> str:
     outage = b"X-Outage" in head
     began = time.monotonic()
     cold = began - STARTED < COLD_SECONDS
-    slowness = SLOWNESS * (DAWDLING if cold or outage else 1.0)
+    slowness = SLOWNESS * (DAWDLING if cold or outage or dawdling else 1.0)
     await asyncio.sleep(slowness * random.lognormvariate(0.0, SPREAD) * MEDIAN_SECONDS)
     code = "500" if random.random() < (OUTAGE_ERRORS if outage else ERRORS) else "200"
     took = time.monotonic() - began
@@ -73,7 +75,10 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 async def main() -> None:
     stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    loop.add_signal_handler(signal.SIGUSR1, dawdling.add, "told to")
+    loop.add_signal_handler(signal.SIGUSR2, dawdling.clear)
     server = await asyncio.start_server(answer, "0.0.0.0", 8080, backlog=512)
     await stopped.wait()
     server.close()
