@@ -113,6 +113,7 @@ BORDERS = [
     Line(1.0, -0.05),
     Line(1.0, 0.3),
     Line(1.0, -0.0003),
+    Line(1.0, 2e-7),
     Line(1.4, 0.004),
     Line(1.4, -0.07),
     Line(0.5, 0.0008),
@@ -137,7 +138,7 @@ def nearest(n_a: float, rate_a: float, n_b: float, rate_b: float, line: Line) ->
 
 @pytest.mark.parametrize("line", BORDERS, ids=lambda line: f"{line.slope}, {line.shift}")
 def test_the_projection_is_the_nearest_point_of_the_line(line: Line) -> None:
-    cases = list(product(NUMBERS, [0.0005, 0.05, 0.5, 0.93, 0.998]))
+    cases = list(product(NUMBERS, [1e-6, 0.0005, 0.05, 0.5, 0.93, 0.998]))
     deltas = np.array([-6.4, -1.6, -0.1, 0.0, 0.1, 1.6, 6.4])
     rows = [(n_a, rate, n_b) for (n_a, n_b), rate in cases]
     n_a, rate_a, n_b = (column[:, np.newaxis] for column in np.array(rows, dtype=float).T)
@@ -154,7 +155,7 @@ def test_the_projection_is_the_nearest_point_of_the_line(line: Line) -> None:
         assert among_many[1][row] == pytest.approx(alone[1], rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("line", BORDERS[:8], ids=lambda line: f"{line.slope}, {line.shift}")
+@pytest.mark.parametrize("line", BORDERS[:9], ids=lambda line: f"{line.slope}, {line.shift}")
 def test_for_many_runs_a_few_steps_find_it(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """Halving would take fifty; a simulation of thousands of runs waits for each step."""
     steps, score = [], eprocess._score
@@ -206,19 +207,58 @@ def test_an_alternative_on_the_nulls_side_never_counts() -> None:
     assert log_e[1] > 0.0
 
 
+@pytest.mark.parametrize(("margin", "rate_b", "beyond"), [(0.05, 0.22, 1), (-0.05, 0.18, -1)])
+def test_an_alternative_within_an_absolute_margin_never_speaks_for_beyond_it(
+    margin: float, rate_b: float, beyond: int
+) -> None:
+    counts, delta = (100, 20, 100, 20), np.array([log_odds(rate_b) - log_odds(0.2)])
+
+    assert log_e_values(counts, 0.2, delta, Line(1.0, margin), beyond) == [0.0]
+    assert log_e_values(counts, 0.2, delta, Line(1.0, margin), -beyond) > [0.0]
+
+
+def test_an_alternative_on_the_line_is_none() -> None:
+    assert log_e_values((100, 1, 100, 50), 0.25, np.array([0.0]), Line(), 1) == [0.0]
+
+
 @pytest.mark.parametrize("counts", [(0, 0, 50, 3), (50, 3, 0, 0)])
 def test_one_arm_alone_proves_nothing(counts: tuple[int, int, int, int]) -> None:
     assert not log_e_values(counts, 0.01, harm_mixture(1).deltas, Line(), 1).any()
 
 
-@pytest.mark.parametrize("line", [Line(), Line(2.0), Line(1.0, 0.3), Line(1.0, -0.3)])
+@pytest.mark.parametrize("counts", [(1, 0, 9, 9), (9, 0, 1, 1), (1, 0, 1, 1)])
+def test_a_single_request_of_an_arm_is_evidence(counts: tuple[int, int, int, int]) -> None:
+    assert (log_e_values(counts, 0.01, harm_mixture(1).deltas, Line(), 1) > 0.0).all()
+
+
+@pytest.mark.parametrize("line", [Line(), Line(1.0, 0.05)])
+def test_of_many_runs_those_with_both_arms_have_evidence_and_the_others_none(line: Line) -> None:
+    deltas = harm_mixture(1).deltas
+    counts = [(100, 1, 50, 9), (0, 0, 50, 9), (100, 1, 0, 0), (0, 0, 0, 0), (7, 0, 8, 8)]
+    n_a, x_a, n_b, x_b = (column[:, np.newaxis] for column in np.array(counts, dtype=float).T)
+
+    log_e = log_e_values((n_a, x_a, n_b, x_b), np.full((5, 1), 0.01), deltas, line, 1)
+
+    alone = [log_e_values(row, 0.01, deltas, line, 1) for row in counts]
+    assert log_e == pytest.approx(np.array(alone), rel=1e-9)
+    assert not log_e[1:4].any()
+    assert log_e[0].any()
+
+
+@pytest.mark.parametrize(
+    "line", [Line(), Line(2.0), Line(1.0, 0.3), Line(1.0, -0.3), Line(0.7, -0.01)]
+)
 @pytest.mark.parametrize("rate", [1e-9, 1e-4, 0.5, 1 - 1e-9])
 @pytest.mark.parametrize("counts", [(10**9, 0, 1, 1), (1, 1, 10**9, 0), (10**9, 10**9, 10**9, 0)])
 def test_extreme_counts_and_rates_stay_finite(
     line: Line, rate: float, counts: tuple[int, int, int, int]
 ) -> None:
+    n_a, x_a, n_b, x_b = (np.full((1, 1), float(each)) for each in counts)
     for side in (1, -1):
-        assert np.isfinite(log_e_values(counts, rate, harm_mixture(side).deltas, line, side)).all()
+        deltas = harm_mixture(side).deltas
+        assert np.isfinite(log_e_values(counts, rate, deltas, line, side)).all()
+        among_many = log_e_values((n_a, x_a, n_b, x_b), np.full((1, 1), rate), deltas, line, side)
+        assert np.isfinite(among_many).all()
 
 
 def test_the_mixtures_are_the_published_ones() -> None:
@@ -234,6 +274,19 @@ def test_the_mixtures_are_the_published_ones() -> None:
     assert np.exp(superiority_mixture(None, 1).log_weights) == pytest.approx([1 / 7] * 7)
 
 
+def test_superiority_doubles_from_its_least_effect_as_long_as_odds_are_within_64() -> None:
+    half = log(64.0) / 2.0
+
+    assert superiority_mixture(None, 1).deltas == pytest.approx([0.05 * 2**j for j in range(7)])
+    assert superiority_mixture(0.999 * half, 1).deltas == pytest.approx(
+        [share * 0.999 * half for share in (0.5, 1.0, 2.0, 1.0)]
+    )
+    assert superiority_mixture(1.001 * half, -1).deltas == pytest.approx(
+        [share * -1.001 * half for share in (0.5, 1.0, 1.0)]
+    )
+    assert superiority_mixture(20.0, 1).deltas == pytest.approx([10.0, 20.0])
+
+
 def test_the_e_value_of_a_mixture_is_the_average_of_its_parts_by_weight() -> None:
     mixture = Mixture.of(np.array([0.1, 0.2]), np.array([1.0, 3.0]))
     evidence = np.log([8.0, 2.0])
@@ -247,8 +300,8 @@ def test_the_e_value_of_a_mixture_is_the_average_of_its_parts_by_weight() -> Non
 def test_sums_of_what_no_number_could_hold_are_logarithms() -> None:
     assert log_sum_exp(np.array([5000.0, 5000.0 + log(3.0)])) == pytest.approx(5000.0 + log(4.0))
     assert log_sum_exp(np.array([-5000.0, -9000.0])) == -5000.0
-    each_row = log_sums_exp(np.array([[1.0, 1.0], [-5000.0, 2.0], [700.0, 710.0]]))
-    assert each_row == pytest.approx([1.0 + log(2.0), 2.0, 710.0 + log1p(exp(-10.0))])
+    each_row = log_sums_exp(np.array([[1.0, 1.0], [-5000.0, 2.0], [1700.0, 1710.0]]))
+    assert each_row == pytest.approx([1.0 + log(2.0), 2.0, 1710.0 + log1p(exp(-10.0))])
 
 
 def test_the_prediction_forgets_by_half_in_sixty_buckets() -> None:

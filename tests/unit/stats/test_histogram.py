@@ -19,7 +19,7 @@ from shieldx.stats import (
 BOUNDARIES = (0.05, 0.1, 0.25, 0.5, 1.0)
 CHAMPION = (5000.0, 8000.0, 9400.0, 9900.0, 9999.0, 10000.0)
 LATENCY = HistogramSpec("latency", BOUNDARIES, CHAMPION)
-NINE = dict(zip("ha!cbdgef", (0.8, 0.1, 0.05, 0.3, 0.2, 0.4, 0.7, 0.5, 0.6), strict=True))
+NINE = dict(zip("ah!fgebdc", (0.8, 0.1, 0.05, 0.3, 0.2, 0.4, 0.7, 0.5, 0.6), strict=True))
 
 
 def test_the_boundary_nearest_the_quantile_decides() -> None:
@@ -124,13 +124,13 @@ class TestTooManyBoundaries:
     @pytest.mark.parametrize(
         ("most", "kept"),
         [
-            (20, "abcdefgh"),
-            (9, "abcdefgh"),
-            (8, "aceg"),
-            (5, "aceg"),
-            (4, "adg"),
-            (3, "ae"),
-            (2, "a"),
+            (20, "hgfedcba"),
+            (9, "hgfedcba"),
+            (8, "hfdb"),
+            (5, "hfdb"),
+            (4, "heb"),
+            (3, "hd"),
+            (2, "h"),
         ],
     )
     def test_every_so_many_by_share_is_kept_and_the_deciding_one(

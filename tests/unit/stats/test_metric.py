@@ -153,7 +153,7 @@ class TestReports:
         spec, row = MetricSpec("errors", base_rate=0.01), (400, 40, 400, 40)
 
         assert report(spec, (1, 1, 0, 0), row) != report(spec, row)
-        assert report(spec, row, (0, 0, 400, 4), row) == report(spec, row, row)
+        assert report(spec, row, (0, 0, 400, 4), row, row) == report(spec, row, row, row)
 
     def test_it_says_whether_it_has_a_say_in_a_promotion(self) -> None:
         metrics = DecisionEngine([ORDERS, RESTARTS]).report().metrics

@@ -165,6 +165,12 @@ def test_nothing_is_missing_of_what_is_there_and_what_does_not_grow_is_missing_f
     assert 2.0 * missing(log(100.0) - 0.5, 0.01) == pytest.approx(missing(log(100.0) - 1.0, 0.01))
 
 
+def test_of_harm_that_nobody_would_bet_on_everything_is_missing_for_ever() -> None:
+    rates = {"champion_rate": 0.01, "challenger_rate": 0.005}
+
+    assert requests_missing(ERRORS, "harm", 0.0, **rates, risk=0.01, share=0.5) == inf
+
+
 def test_where_no_alternative_grows_it_takes_for_ever() -> None:
     assert requests_to_decide(ERRORS, "harm", challenger_rate=0.008) == inf
     assert requests_to_decide(ERRORS, "superiority", challenger_rate=0.012) == inf

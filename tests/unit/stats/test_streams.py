@@ -17,6 +17,7 @@ GUARD = MetricSpec("guard", base_rate=0.02, margin_rel=0.4, margin_abs=0.009, ha
 # The margins of both cross at their base rates, so that runs differ in which of them is looser.
 BOTH = MetricSpec("both", base_rate=0.02, margin_rel=0.4, margin_abs=0.008)
 BOTH_HIGHER = MetricSpec("both", "higher", 0.05, margin_rel=0.2, margin_abs=0.01)
+BOTH_EXACTLY = MetricSpec("both", base_rate=0.5, margin_rel=0.5, margin_abs=0.25)
 ORDERS = MetricSpec("orders", "higher", 0.05, margin_rel=0.1, mde=0.3, primary=True)
 
 
@@ -41,6 +42,7 @@ def promoting(specs: list[MetricSpec], mode: Mode, report: Report) -> float:
         ([ERRORS, POINTS, GUARD], "noninferiority"),
         ([BOTH], "noninferiority"),
         ([BOTH_HIGHER], "noninferiority"),
+        ([BOTH_EXACTLY], "noninferiority"),
         ([POINTS, ORDERS], "superiority"),
     ],
 )
