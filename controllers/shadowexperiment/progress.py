@@ -193,7 +193,11 @@ class Progress:
 
 def recorded(trajectory: Mapping[str, Any], progress: Progress) -> Manifest:
     """Return the trajectory on record with what it does not have yet."""
-    known = replace(Trajectory.parse(trajectory), base_rates=dict(progress.base_rates))
+    known = replace(
+        Trajectory.parse(trajectory),
+        base_rates=dict(progress.base_rates),
+        since=None if progress.served_since is None else progress.served_since.timestamp(),
+    )
     return known.extended(map(Point.parse, progress.unrecorded)).render()
 
 

@@ -67,6 +67,7 @@ class Recording:
     buckets: tuple[Bucket, ...]
     points: tuple[Point, ...] = ()  # of an operator's record: what it weighed, bucket by bucket
     attempt: int = 0
+    since: float | None = None  # when the challenger was first served, if not with the first bucket
     dispersions: Mapping[str, Dispersion] = field(default_factory=dict)  # of the past before it
     thinned: str | None = None  # what of the record is coarser than what was counted
 
@@ -132,6 +133,7 @@ def of_run(live: Mapping[str, Any], experiment: Experiment | None) -> Recording:
         tuple(_counted(point, length) for point in trajectory.points),
         trajectory.points,
         attempt,
+        trajectory.since,
         thinned=trajectory.thinned,
     )
 

@@ -98,7 +98,7 @@ def run(recording: Recording) -> Replay:
         raise RecordingError(
             f"buckets count {names}, but the experiment guards {', '.join(sorted(known))}"
         )
-    begun = recording.buckets[0].start
+    begun = recording.buckets[0].start if recording.since is None else recording.since
     moments = [
         Moment(bucket, report, bucket.end - begun >= decision.min_duration.total_seconds())
         for bucket, report in _reports(recording, engine)

@@ -94,10 +94,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """The points of a run in order, and the champion's rates that were frozen before the first."""
+    """The points of a run in order, and the champion's rates that were frozen before the first.
+
+    `since`: when the challenger was first served, in seconds since 1970; points come later, since
+    nothing counts while it warms up.
+    """
 
     base_rates: Mapping[str, float]
     points: tuple[Point, ...] = ()
+    since: float | None = None
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> Self:
@@ -105,6 +110,7 @@ class Trajectory:
         return cls(
             {each["name"]: float(each["rate"]) for each in stored.get("baseRates", [])},
             tuple(map(Point.parse, stored.get("points", []))),
+            stored.get("since"),
         )
 
     def render(self) -> Json:
@@ -113,6 +119,7 @@ class Trajectory:
             "baseRates": [
                 {"name": k, "rate": f"{rate:.6g}"} for k, rate in self.base_rates.items()
             ],
+            "since": None if self.since is None else _number(self.since),
             "points": [point.render() for point in self.points],
             "thinned": self.thinned,
         }
@@ -140,14 +147,24 @@ class Trajectory:
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:
-    """Sum up neighbours among the older half of three points or more, the finest first."""
+    """Sum up neighbours among the older half of three points or more, the finest first.
+
+    What could prove safety is summed up with what could not only where nothing else is left: of
+    the sum it is not known what it would have proved.
+    """
     half = (len(points) + 1) // 2
     older, newer = points[:half], points[half:]
-    most = min(this.buckets + that.buckets for this, that in pairwise(older))
+    alike = [pair for pair in pairwise(older) if pair[0].harm_only == pair[1].harm_only]
+    most = min(this.buckets + that.buckets for this, that in alike or pairwise(older))
     summed: list[Point] = []
     for point in older:
-        if summed and summed[-1].buckets + point.buckets <= most:
-            summed[-1] = summed[-1].followed_by(point)
+        last = summed[-1] if summed else None
+        if (
+            last is not None
+            and last.buckets + point.buckets <= most
+            and (not alike or last.harm_only == point.harm_only)
+        ):
+            summed[-1] = last.followed_by(point)
         else:
             summed.append(point)
     return [*summed, *newer]

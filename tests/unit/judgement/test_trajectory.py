@@ -37,7 +37,7 @@ def test_what_fits_is_kept_as_it_was() -> None:
 def test_what_is_read_back_is_what_was_written() -> None:
     dispersion = 1.0 + 1 / 3
     points = [point(0, dispersion=dispersion), replace(point(1), harm_only=True, buckets=2)]
-    trajectory = Trajectory({"metric-0<=0.25": 0.0123457}, tuple(points))
+    trajectory = Trajectory({"metric-0<=0.25": 0.0123457}, tuple(points), START - 60)
 
     stored = json.loads(
         json.dumps(trajectory.render(), sort_keys=True)
@@ -97,6 +97,15 @@ def test_points_that_are_summed_up_prove_no_more_than_each() -> None:
     assert both.counts == {"metric-0<=0.25": (1000.0, 6.0, 200.0, 2.0, 2.0)}
     assert both.harm_only
     assert (both.end, both.verdict, both.harm) == (late.end, "rollback", 5.0)
+
+
+def test_what_could_not_prove_safety_is_summed_up_apart_as_long_as_that_is_possible() -> None:
+    few = [replace(point(each), harm_only=each in {10, 11}) for each in range(MOST_POINTS + 60)]
+    points = Trajectory({}).extended(few).points
+    assert sum(each.buckets for each in points if each.harm_only) == 2
+
+    alternating = [replace(it, harm_only=at % 2 == 0) for at, it in enumerate(few)]
+    assert len(Trajectory({}).extended(alternating).points) <= MOST_POINTS
 
 
 def test_a_metric_that_was_counted_in_one_of_them_is_not_lost() -> None:

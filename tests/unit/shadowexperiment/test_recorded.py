@@ -62,6 +62,8 @@ async def test_a_replay_of_the_record_has_the_operators_verdict_in_every_bucket(
         assert moment["end"] == point["end"]
         assert moment["logEvidenceOfHarm"] == pytest.approx(point["harm"], abs=0.0006)
     text = replayed(run, tmp_path).stdout
+    last = on_record[-1]["end"]
+    assert answer["first"][verdict] in {last, last - 10}  # The operator acts a look later at most.
     assert f"was the same in each of {len(on_record)} points" in " ".join(text.split())
 
 
@@ -92,6 +94,20 @@ async def test_an_operator_that_dies_around_a_write_of_the_record_records_each_b
         assert ends == sorted(set(ends)), write
         counted = sum(each["counts"]["errors"][0] for each in points(world))
         assert counted == world.status["metrics"][0]["champion"]["requests"], write
+
+
+async def test_a_thinned_record_is_replayed_and_called_an_approximation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shieldx.judgement.trajectory.MOST_POINTS", 10)
+    long = {**SPEC, "decision": {**SPEC["decision"], "minDuration": "4m"}}
+    world = await tried("v2", spec=long)
+    (run,) = world.runs
+
+    assert len(points(world)) <= 10
+    said = " ".join(replayed(run, tmp_path).stdout.split())
+    assert f"Of the record {run['status']['trajectory']['thinned']}" in said
+    assert "It would have promoted at" in said
 
 
 async def test_a_run_that_its_experiment_did_not_live_to_end_is_recorded_so_far() -> None:
