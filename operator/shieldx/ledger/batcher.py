@@ -193,10 +193,13 @@ class Batcher:
     async def _connect_in_time(self) -> None:
         """Wait for work; while there is no database, look for it now and then."""
         while not self._wake.is_set():
-            if self._shard is None and self._monotonic() >= self._next_connect:
+            if self._shard is not None:
+                await self._wake.wait()
+                return
+            if self._monotonic() >= self._next_connect:
                 await self._connect()
             try:
-                async with asyncio.timeout(None if self._shard else RECONNECT_SECONDS):
+                async with asyncio.timeout(RECONNECT_SECONDS):
                     await self._wake.wait()
             except TimeoutError:
                 continue

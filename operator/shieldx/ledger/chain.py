@@ -5,13 +5,14 @@ a removal or a swap anywhere shows at that entry. The bytes begin with a version
 carries its length: no two different entries have the same bytes.
 """
 
+import functools
 import hashlib
 import struct
 from typing import Final
 
 VERSION: Final = 1
 GENESIS: Final = bytes(32)
-_NUMBERS: Final = struct.Struct(">BQQI")
+_NUMBERS: Final = struct.Struct(">BQQ")
 _LENGTH: Final = struct.Struct(">I")
 
 
@@ -29,19 +30,24 @@ def link(  # noqa: PLR0917 - one positional call an entry, on the hot path.
 
     `at` is in microseconds since 1970; `key` None (no key) differs from the empty key.
     """
-    who, what = caller.encode(), code.encode()
     marked = b"\x00" if key is None else b"\x01" + key.encode()
     parts = (
         previous,
-        _NUMBERS.pack(VERSION, position, at, len(who)),
-        who,
+        _NUMBERS.pack(VERSION, position, at),
+        _word(caller),
         _LENGTH.pack(len(marked)),
         marked,
         _LENGTH.pack(len(operation)),
         operation,
-        _LENGTH.pack(len(what)),
-        what,
+        _word(code),
         _LENGTH.pack(len(answer)),
         answer,
     )
     return hashlib.sha256(b"".join(parts)).digest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _word(text: str) -> bytes:
+    """Return a text with its length before it; of callers and codes there are few."""
+    encoded = text.encode()
+    return _LENGTH.pack(len(encoded)) + encoded

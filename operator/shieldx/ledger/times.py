@@ -20,7 +20,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 def rfc3339(microseconds: int) -> str:
     """Write a time of the ledger; the operations of one batch share it, so it is remembered."""
     seconds, fraction = divmod(microseconds, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:06d}Z"
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=fraction, tzinfo=None)
+    return f"{moment.isoformat(timespec='microseconds')}Z"
 
 
 def parse_rfc3339(text: str) -> int:

@@ -64,13 +64,12 @@ class LocalBuckets:
         filled = self._filled
         left: list[tuple[str, float]] = []
         for bucket, cost, (per_second, burst) in costs:
-            known = filled.get(bucket)
-            level: float = burst
-            if known is not None:
-                level, at = known
-                if now > at:
-                    level = min(burst, level + (now - at) * per_second)
-            if min(cost, burst) - level - HAIR > 0:
+            level, at = filled.get(bucket) or (burst, now)
+            if now > at:
+                level += (now - at) * per_second
+            # Conditions, since a call of `min` takes longer than all of this.
+            level = burst if level > burst else level  # noqa: FURB136
+            if (cost if cost < burst else burst) - level > HAIR:  # noqa: FURB136
                 return False
             left.append((bucket, level - cost))
         self._keep(left, now)

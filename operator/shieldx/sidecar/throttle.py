@@ -96,12 +96,10 @@ class Throttle:
         if (rate := self._client) is not None:
             costs.append((f"{CLIENT}:{caller.identity}", cost, rate))
         if (rate := self._account) is not None:
-            shares = Counter(accounts).items() if cost > 1 else ((one, 1) for one in accounts)
-            costs += [
-                (f"{ACCOUNT}:{account}", share, rate)
-                for account, share in shares
-                if account is not None and _has_bucket(caller, account)
-            ]
+            shares = Counter(accounts) if cost > 1 else dict.fromkeys(accounts, 1)
+            for account, share in shares.items():
+                if account is not None and _has_bucket(caller, account):
+                    costs.append((f"{ACCOUNT}:{account}", share, rate))
         return costs
 
     def _judge(self, exchange: Exchange, ask: Ask, waits: Waits, then: Then) -> None:
