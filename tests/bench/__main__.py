@@ -22,6 +22,7 @@ from tests.bench.cases import (
     open_cases,
     sustained,
 )
+from tests.bench.interpreter import of_the_image
 from tests.bench.page import Row, page, table
 from tests.bench.scripts import ACCOUNTS
 from tests.bench.servers import Bench, Server, bench
@@ -107,7 +108,7 @@ async def main(*, quick: bool, target: Path | None) -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="shieldx-bench-") as temporary:
         folder = Path(temporary)
-        async with bench(folder) as servers:
+        async with bench(folder, of_the_image(folder / "image")) as servers:
             run = Run(servers, folder, quick=quick)
             closed = [
                 row for case in cases(servers, quick=quick) for row in await run.compare(case)
@@ -127,6 +128,7 @@ async def main(*, quick: bool, target: Path | None) -> None:
                 ],
                 accounts=ACCOUNTS,
                 postgres=servers.version,
+                python=servers.python,
                 load=said,
             )
     if target is not None:

@@ -47,9 +47,11 @@ def table(rows: Sequence[Row]) -> str:
     return COLUMNS + "".join(map(_line, rows))
 
 
-def page(sections: Sequence[tuple[str, str]], *, accounts: int, postgres: str, load: str) -> str:
+def page(
+    sections: Sequence[tuple[str, str]], *, accounts: int, postgres: str, python: str, load: str
+) -> str:
     """Return the whole page."""
-    parts = [INTRODUCTION.format(accounts=accounts), _machine(postgres, load)]
+    parts = [INTRODUCTION.format(accounts=accounts), _machine(postgres, python, load)]
     parts += [f"## {title}\n\n{text}" for title, text in sections]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
@@ -71,7 +73,7 @@ def _number(value: float, digits: int) -> str:
     return "" if value != value else f"{value:,.{digits}f}"  # noqa: PLR0124 — not a number.
 
 
-def _machine(postgres: str, load: str) -> str:
+def _machine(postgres: str, python: str, load: str) -> str:
     model = next(
         (
             line.partition(":")[2].strip()
@@ -83,6 +85,6 @@ def _machine(postgres: str, load: str) -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {os.cpu_count()} processors "
-        f"({model}), {memory:.0f} GiB, Linux {platform.release()}, Python "
-        f"{platform.python_version()}, Postgres {postgres}. {load}\n"
+        f"({model}), {memory:.0f} GiB, Linux {platform.release()}, {python}, "
+        f"Postgres {postgres}. {load}\n"
     )

@@ -6,7 +6,6 @@ CPU is read from /proc: of a server all its threads, of Postgres every process o
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import asyncpg
 
 from shieldx.ledger.embedded import EmbeddedPostgres
 from shieldx.ledger.seals import KeyRing
+from tests.bench.interpreter import Interpreter
 from tests.bench.scripts import ACCOUNTS, account
 from tests.bench.stub import NAMESPACE, StubCluster
 from tests.support.api import Client
@@ -70,6 +70,7 @@ class Bench:
 
     postgres: int
     version: str
+    python: str
     ring: KeyRing
     product: Server
     prototype: Server
@@ -87,7 +88,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path) -> AsyncIterator[Bench]:
+async def bench(folder: Path, python: Interpreter) -> AsyncIterator[Bench]:
     """Start everything, with accounts that have credits; stop it in the end."""
     async with (
         EmbeddedPostgres(folder / "data", settings=POSTGRES) as postgres,
@@ -104,17 +105,17 @@ async def bench(folder: Path) -> AsyncIterator[Bench]:
         command += ["--config", str(folder / "config.json")]
         KeyRing.create(folder / "receipt-keys")
         command += ["--receipt-keys", str(folder / "receipt-keys")]
+        yardstick = ["-m", "tests.bench.prototype", dsns["prototype"], "0"]
         with (
-            _process(folder, "product", command) as (product, product_port),
-            _process(
-                folder, "prototype", ["-m", "tests.bench.prototype", dsns["prototype"], "0"]
-            ) as (prototype, prototype_port),
+            _process(folder, "product", python, command) as (product, product_port),
+            _process(folder, "prototype", python, yardstick) as (prototype, prototype_port),
         ):
             await _open_accounts(product_port, cluster.tokens["admin"])
             await _settle(*dsns.values(), baseline)
             yield Bench(
                 _postmaster(postgres.data),
                 await _version(postgres.dsn),
+                python.name,
                 KeyRing.read(folder / "receipt-keys"),
                 Server("product", product_port, product, dsns["product"]),
                 Server("prototype", prototype_port, prototype, dsns["prototype"]),
@@ -124,17 +125,19 @@ async def bench(folder: Path) -> AsyncIterator[Bench]:
 
 
 @contextmanager
-def _process(folder: Path, name: str, command: list[str]) -> Iterator[tuple[int, int]]:
+def _process(
+    folder: Path, name: str, python: Interpreter, arguments: list[str]
+) -> Iterator[tuple[int, int]]:
     """Run a server; return its process and the port that it says it is on."""
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(sys.path),
+        **python.environment,
         "KUBECONFIG": str(folder / "kubeconfig"),
     }
     with (
         (folder / f"{name}.log").open("wb") as log,
         subprocess.Popen(
-            [sys.executable, *command], stdout=subprocess.PIPE, stderr=log, env=environment
+            [*python.command, *arguments], stdout=subprocess.PIPE, stderr=log, env=environment
         ) as process,
     ):
         assert process.stdout is not None
