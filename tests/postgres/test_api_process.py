@@ -131,16 +131,34 @@ async def test_a_slow_client_is_cut_off_while_others_are_served(dsn: str) -> Non
         assert await slow.reader.read() == b""
 
 
+def consume(amount: int, key: str) -> dict[str, object]:
+    return {"type": "consume", "account": "a", "amount": amount, "idempotency_key": key}
+
+
 async def test_a_batch_of_a_thousand_is_one_answer(service: Service) -> None:
-    operations = [{"type": "consume", "account": "a", "amount": 1}] * 1000
+    operations = [consume(1 + number % 7, f"k{number}") for number in range(1000)]
     async with service.client() as client:
         answer = await client.post("/v1/batch", {"operations": operations})
         too_many = await client.post("/v1/batch", {"operations": [*operations, operations[0]]})
         balance = await client.balance("a")
 
-    assert {one["status"] for one in answer.body["results"]} == {201}
+    results = answer.body["results"]
+    assert [one["amount"] for one in results] == [one["amount"] for one in operations]
+    assert [one["seq"] for one in results] == sorted(one["seq"] for one in results)
+    assert {one["status"] for one in results} == {201}
     assert (too_many.status, too_many.code) == (413, "too_many_operations")
-    assert balance[0] == CREDITS - 1000
+    assert balance[0] == CREDITS - sum(1 + number % 7 for number in range(1000))
+
+
+async def test_replays_in_a_large_batch_are_told_by_their_places(service: Service) -> None:
+    async with service.client() as client:
+        known = [consume(1, f"k{number}") for number in (3, 400, 999)]
+        await client.post("/v1/batch", {"operations": known})
+        operations = [consume(1, f"k{number}") for number in range(1000)]
+        answer = await client.post("/v1/batch", {"operations": operations})
+
+    assert {one["status"] for one in answer.body["results"]} == {201}
+    assert answer.fields["idempotency-replayed-operations"] == "3,400,999"
 
 
 async def test_stopping_under_load_answers_everything_accepted(dsn: str) -> None:

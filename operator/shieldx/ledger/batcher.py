@@ -36,7 +36,9 @@ from shieldx.ledger.steps import Step, reached
 
 logger = logging.getLogger(__name__)
 
-BATCH_OPERATIONS: Final = 1000
+# More would not fit into the buffer of the socket to Postgres, which would wait for the rest until
+# the next batch is decided.
+BATCH_OPERATIONS: Final = 250
 QUEUE_OPERATIONS: Final = 20_000
 REMEMBERED_ROWS: Final = 400_000
 REFUSALS_BEFORE_LOCK: Final = 3

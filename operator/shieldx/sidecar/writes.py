@@ -5,6 +5,8 @@ accounts that this process has not seen yet, they are looked up first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import batched
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +27,7 @@ from shieldx.sidecar.singles import READERS
 from shieldx.sidecar.throttle import Refused, Throttle, account_of
 
 LONGEST_KEY: Final = 255
+JOB_OPERATIONS: Final = 250
 
 # What an operation of a batch can be before the ledger has seen it.
 REFUSED: Final = (Refusal, ShapeError)
@@ -186,23 +189,44 @@ class Writes:
             for outcome in judged
         ]
 
-        def done(given: Sequence[Answer]) -> None:
-            learned = self._learned(caller, given, dry=dry)
-            for (index, _), answer in zip(accepted, learned, strict=True):
-                results[index] = answers.result(caller, answer)
+        waiting = len(accepted)
+        replayed: list[int] = []
+
+        def finish() -> None:
             self._count(results)
-            replayed = [
-                index for (index, _), answer in zip(accepted, given, strict=True) if answer.replayed
-            ]
-            fields = answers.replays(replayed, len(results))
+            fields = answers.replays(sorted(replayed), len(results))
             exchange.answer(200, encode({"results": results}), fields=fields)
 
+        def done(part: Sequence[tuple[int, ops.Operation]], given: Sequence[Answer]) -> None:
+            nonlocal waiting
+            learned = self._learned(caller, given, dry=dry)
+            for (index, _), answer in zip(part, learned, strict=True):
+                results[index] = answers.result(caller, answer)
+                if answer.replayed:
+                    replayed.append(index)
+            waiting -= len(part)
+            if not waiting:
+                finish()
+
         if not accepted:
-            done(())
+            finish()
             return
-        operations = [operation for _, operation in accepted]
-        own_keys = [keys[index] for index, _ in accepted]
-        self._submit(Job(caller.identity, operations, own_keys, atomic=False, done=done, dry=dry))
+        # As jobs of a size that lets one be decided while the one before it is being stored. What
+        # is rehearsed sees only what is durable and its own job, so that stays one.
+        size = len(accepted) if dry else JOB_OPERATIONS
+        for part in batched(accepted, size):
+            operations = [operation for _, operation in part]
+            own_keys = [keys[index] for index, _ in part]
+            self._submit(
+                Job(
+                    caller.identity,
+                    operations,
+                    own_keys,
+                    atomic=False,
+                    done=partial(done, part),
+                    dry=dry,
+                )
+            )
 
     def _together(
         self, exchange: Exchange, caller: Caller, key: str, judged: list[Outcome], *, dry: bool
