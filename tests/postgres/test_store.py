@@ -19,7 +19,8 @@ from shieldx.ledger.operations import (
     Settle,
     Transfer,
 )
-from shieldx.ledger.postgres import BreachError, Shard, StaleError, rows_of
+from shieldx.ledger.postgres import BreachError, Shard, StaleError
+from shieldx.ledger.rows import rows_of
 from shieldx.ledger.verify import verify
 
 pytestmark = pytest.mark.postgres

@@ -30,8 +30,8 @@ from shieldx.ledger.postgres import (
     Shard,
     ShardUnavailableError,
     StaleError,
-    rows_of,
 )
+from shieldx.ledger.rows import rows_of
 from shieldx.ledger.steps import Step, reached
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,6 @@ from shieldx.ledger import cursors
 from shieldx.ledger.model import decide, merge
 from shieldx.ledger.operations import BREAKAGE, ISSUANCE, Settle
 from shieldx.ledger.pool import Pool
-from shieldx.ledger.postgres import learn
 from shieldx.ledger.records import (
     SYSTEM_CALLER,
     Lot,
@@ -26,6 +25,7 @@ from shieldx.ledger.records import (
     parts_body,
     transfer_id,
 )
+from shieldx.ledger.rows import learn
 
 _decode = msgspec.json.decode
 
