@@ -159,6 +159,7 @@ class Batcher:
             self._jobs.extendleft(reversed(jobs))
             self._open = False
             return
+        reached(Step.LOADED)
         self._ahead = ahead
         try:
             ahead.decide(jobs)
