@@ -33,7 +33,7 @@ images: $(VENV)/installed  ## Build the images and load them into the cluster.
 	@$(PY) -m tests.support.cluster images
 
 test: $(VENV)/installed  ## Everything that needs no cluster, with a real Postgres.
-	@$(PY) -m pytest -q
+	@$(PY) -m pytest -q -n $(or $(WORKERS),3) --dist loadfile --no-loadscope-reorder
 
 test-matrix: $(VENV)/installed  ## The ledger's tests on PostgreSQL 15, 16, 17 and 18 (SKIP="16 17" leaves some out).
 	@PYTHONPATH=operator:. $(PY) -m tests.matrix $(or $(TESTS),tests/postgres) $(if $(SKIP),--skip $(SKIP))

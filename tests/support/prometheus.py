@@ -21,6 +21,7 @@ import yaml
 
 from tests.support.cluster.layout import cache_folder
 from tests.support.ports import free_port
+from tests.support.turns import turn
 
 SCRAPE_SECONDS: Final = 1
 
@@ -92,6 +93,11 @@ class PrometheusServer:
 
 def program() -> Path:
     """Return the server, fetching it once if that is possible."""
+    with turn("packages"):
+        return _program()
+
+
+def _program() -> Path:
     if found := shutil.which("prometheus"):
         return Path(found)
     server = cache_folder() / "prometheus"

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.turns import turn
+
 SERVERS = ("redis-server", "valkey-server")
 ALIAS = "redis-check-rdb"
 
@@ -88,6 +90,11 @@ class RedisServer:
 
 def program() -> str:
     """Return a Redis server of this machine, installing it if that is allowed."""
+    with turn("packages"):
+        return _program()
+
+
+def _program() -> str:
     for name in SERVERS:
         if found := shutil.which(name):
             return found
