@@ -149,7 +149,10 @@ class Program:
 
     async def crashed(self, step: Step) -> None:
         """Wait until it has killed itself at that step, and see that this is what happened."""
-        status = await self.ended()
+        try:
+            status = await self.ended()
+        except ChaosError as error:
+            raise ChaosError(f"{step} was not reached: {error}") from None
         words = self._log.read_text(errors="replace")
         if status != -signal.SIGKILL or f"{VARIABLE}={step}: killed" not in words:
             raise ChaosError(f"{step}: the process ended with {status}: {self.last_words()}")
