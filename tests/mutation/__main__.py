@@ -6,6 +6,7 @@ each survivor is on the list of those that may live, and nobody is on it who doe
 
 import argparse
 import platform
+import subprocess
 import sys
 from importlib.metadata import version
 from typing import Final
@@ -50,8 +51,8 @@ def attend(each: Package, workers: int, *, tries: bool) -> bool:
         f"{len(found.unneeded)} reasons without a survivor"
     )
     if found.good:
-        made_by = f"With mutmut {version('mutmut')} and Python {platform.python_version()}."
-        text = f"{table(found)}\n\n{made_by}\n\n{reasons(found)}"
+        made_by = f"With mutmut {version('mutmut')} and Python {platform.python_version()}"
+        text = f"{table(found)}\n\n{made_by}, of {state_of(each)}.\n\n{reasons(found)}"
         write_block(PAGE, each.name, text, "make mutants")
     return found.good
 
@@ -79,6 +80,16 @@ def reasons(found: Findings) -> str:
         places = ", ".join(dict.fromkeys(f"`{change.function}`" for change in each.changes))
         lines.append(f"| {places} | {len(each.changes)} | {each.worth} | {each.why} |")
     return "\n".join(lines)
+
+
+def state_of(package: Package) -> str:
+    """Name the commit that changed one of the mutated files last."""
+    files = [f"operator/{source}" for source in package.sources]
+    log = ["git", "log", "--max-count=1", "--format=%h of %as", "--abbrev=7", "--", *files]
+    last = subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=True)
+    diff = ["git", "diff", "--quiet", "HEAD", "--", *files]
+    changed = subprocess.run(diff, cwd=ROOT, check=False).returncode
+    return f"the files as of commit {last.stdout.strip()}{', changed since' if changed else ''}"
 
 
 def say(line: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+_ENUMERATION: Final = "test_no_truth_that_the_null_allows_makes_evidence_on_average"
+_PROJECTION: Final = "test_at_the_projection_the_bound_is_met"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,21 @@ STATS: Final = Package(
     "stats",
     {
         "dispersion": ("test_dispersion",),
+        "engine": ("test_engine", "test_resuming"),
+        "eprocess": ("test_eprocess",),
+        "histogram": ("test_histogram",),
+        "metric": ("test_engine", "test_metric", "test_reference", "test_resuming"),
         "pairs": ("test_pairs", "test_pairs_formula"),
+        "planning": ("test_planning", "test_planning_formula"),
         "posterior": ("test_posterior",),
         "sample_ratio": ("test_sample_ratio",),
+        "streams": ("test_streams",),
     },
     too_slow=(
+        *(f"test_eprocess.py::{_ENUMERATION}[{rate}-" for rate in (0.004, 0.5, 0.93)),
+        *(f"test_eprocess.py::{_PROJECTION}[{rate}-" for rate in (0.2, 0.5, 0.93)),
         "test_dispersion.py::test_coins_are_not_noisy",
+        "test_histogram.py::test_all_requests_half_as_slow_again_are_rolled_back_soon",
         "test_posterior.py::test_the_interval_covers_the_truth_as_often_as_it_says",
         "test_sample_ratio.py::test_a_split_as_asked_for_is_no_mismatch_whatever_the_steps",
     ),
@@ -72,8 +83,10 @@ LEDGER: Final = Package(
     "ledger",
     {
         "model": _RULES,
+        "rules": _RULES,
         "lots": _RULES,
         "due": _RULES,
+        "draft": _RULES,
         "chain": ("test_chain",),
     },
 )

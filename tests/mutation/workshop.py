@@ -69,6 +69,7 @@ def set_up(package: Package) -> None:
         _clear_away(folder, wanted, shop)
     for source in mutated:
         _forget_what_was_cut_short(shop / "mutants" / source)
+        _forget_what_was_only_copied(shop / "mutants" / source, shop / source)
 
 
 def run(package: Package, *, workers: int) -> None:
@@ -114,6 +115,12 @@ def _forget_what_was_cut_short(mutants: Path) -> None:
     except (FileNotFoundError, ValueError):
         mutants.unlink(missing_ok=True)
         results.unlink(missing_ok=True)
+
+
+def _forget_what_was_only_copied(mutants: Path, source: Path) -> None:
+    """Let mutmut change a file that it has copied as it is, while others only were mutated."""
+    if mutants.exists() and mutants.read_bytes() == source.read_bytes():
+        mutants.unlink()
 
 
 def _clear_away(folder: Path, wanted: Iterable[Path], shop: Path) -> None:
