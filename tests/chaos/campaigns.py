@@ -49,8 +49,6 @@ async def each_step_of_writing(server: Server, seed: int) -> Verdict:
         await world.asking()
         plans: dict[Step, str] = {step: step for step in EARLY}
         plans |= {step: f"{step}:{rng.randint(2, 15)}" for step in WRITING}
-        # Once everything is known nothing is loaded any more: every batch is decided ahead.
-        plans[Step.LOADED] = f"{Step.LOADED}:{rng.randint(1, 2)}"
         await die_at_each(world, port, plans)
         await world.answers(30)
         return Verdict("API killed at each step", len(world.faults), await judge(world))
