@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 PR_SET_CHILD_SUBREAPER: Final = 36
+LONGEST_COMMAND: Final = 200
 
 
 def adopt() -> None:
@@ -60,5 +61,6 @@ def children(parent: int) -> list[int]:
 
 def command(pid: int) -> str:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        return " ".join(" ".join(words).split())[:LONGEST_COMMAND]
     return f"process {pid}"
