@@ -11,9 +11,9 @@ INTRODUCTION = """\
 # Scenarios on a cluster
 
 Written by `make scenarios`; not edited by hand. Each run is a real trial on a real cluster: four
-pods of the champion, `traffic.replicas`, steps of 20 % and 50 % for a minute each (where pods are
-slow in the middle, 50 % at once), buckets of 10 s, `warmUp: 60s`, `minDuration: 2m`, and two
-guardrails: errors (1 % of the champion; margin + 2
+pods of the champion, `traffic.replicas`, steps of 20 % for two minutes and 50 % for one (where pods
+are slow in the middle, 50 % at once), buckets of 10 s, `warmUp: 20s` (60 s where pods are slow at
+first), `minDuration: 2m`, and two guardrails: errors (1 % of the champion; margin + 2
 percentage points) and latency (share beyond the boundary nearest the champion's p95; margin
 + 100 %). Customers come at random moments, {rate} a second ({half} where a Prometheus counts), each
 by a connection of its own through the Service; errors and latencies (lognormal, median 40 ms) are

@@ -14,7 +14,6 @@ IMAGE: Final = "localhost/shieldx:dev"
 CHAMPIONS: Final = 4
 BUCKET_SECONDS: Final = 10
 CHALLENGERS: Final = "shieldx.io/challenger-of=shop"
-WARM_UP_SECONDS: Final = 60
 
 type Json = dict[str, Any]
 
@@ -31,9 +30,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an experiment asks: its steps, as weights and durations, and how long a bucket is."""
+    """What an experiment asks: its steps, as weights and durations, its warm-up and its buckets."""
 
-    steps: tuple[tuple[int, str], ...] = ((20, "1m"), (50, "1m"))
+    steps: tuple[tuple[int, str], ...] = ((20, "2m"), (50, "1m"))
+    warm_up_seconds: int = 20
     bucket_seconds: int = BUCKET_SECONDS
 
 
@@ -78,11 +78,11 @@ class Shop:
         self._rolled_out("customers")
 
     def ask(self, asked: Asked) -> bool:
-        """Ask another question from now on; return whether it is another."""
-        another, self._asked = asked != self._asked, asked
-        if another:
+        """Ask this from now on; return whether what is known of the champion is lost by that."""
+        before, self._asked = self._asked, asked
+        if asked != before:
             self.world.apply(_experiment(self._source, asked))
-        return another
+        return asked.bucket_seconds != before.bucket_seconds
 
     def release(self, version: Version) -> None:
         self.world.apply(_shop(version))
@@ -136,7 +136,7 @@ def _experiment(source: Json, asked: Asked) -> Json:
             "traffic": {"service": SHOP, "replicas": {}},
             "strategy": {
                 "steps": [{"weight": weight, "for": hold} for weight, hold in asked.steps],
-                "warmUp": f"{WARM_UP_SECONDS}s",
+                "warmUp": f"{asked.warm_up_seconds}s",
                 "requestTimeout": "10s",
             },
             "metrics": {

@@ -105,7 +105,11 @@ STORIES: Final = (
         "outage", "the same; both versions meet an outage for a minute", "Promoted", trouble=outage
     ),
     Story(
-        "cold", "the same; its pods are slow for their first minute", "Promoted", cold_seconds=60
+        "cold",
+        "the same; its pods are slow for their first minute",
+        "Promoted",
+        cold_seconds=60,
+        asked=Asked(warm_up_seconds=60),
     ),
     Story(
         "pod",
