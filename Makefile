@@ -47,8 +47,8 @@ fuzz-api: $(VENV)/installed  ## Schemathesis against the API: no answer that its
 e2e: $(VENV)/installed  ## The proofs on the cluster (makes one if there is none).
 	@$(PY) -m pytest -q -m e2e tests/e2e
 
-scenarios: $(VENV)/installed  ## Six kinds of challenger on the cluster, five times each (RUNS=, ONLY="errors blind"); writes docs/scenarios.md.
-	@PYTHONPATH=operator:. $(PY) -m tests.scenarios --runs $(or $(RUNS),5) $(if $(ONLY),--only $(ONLY))
+scenarios: $(VENV)/installed  ## Six kinds of challenger on the cluster, five times each (RUNS=, RATE=, ONLY="errors blind"); writes docs/scenarios.md.
+	@PYTHONPATH=operator:. $(PY) -m tests.scenarios --runs $(or $(RUNS),5) --rate $(or $(RATE),40) $(if $(ONLY),--only $(ONLY))
 
 proofs: $(VENV)/installed  ## The promises of the decision, with fresh seeds (RUNS=, SEED=); writes docs/statistics.md.
 	@PYTHONPATH=operator:. $(PY) -m tests.proofs --runs $(or $(RUNS),2000) $(if $(SEED),--seed $(SEED))

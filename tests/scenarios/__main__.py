@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import helm_python
 
-from tests.scenarios import prometheus
+from tests.scenarios import kept, prometheus
 from tests.scenarios.page import page
 from tests.scenarios.shops import Shop
 from tests.scenarios.stories import BLIND, STORIES, Run, Story, Told, play
@@ -38,49 +39,51 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scenarios", description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="of each story, beside each other")
     parser.add_argument("--rate", type=int, default=100, help="requests a second of each shop")
-    parser.add_argument("--only", nargs="*", help="keys of stories; the page is then only printed")
+    parser.add_argument(
+        "--only", nargs="*", help="keys of stories; of the others the page keeps what it has"
+    )
+    parser.add_argument("--prefix", default="scenarios", help="of the namespaces")
     asked = parser.parse_args()
     helm_python.disable_logging()
     stories = [it for it in (*STORIES, BLIND) if not asked.only or it.key in asked.only]
     place = cluster()
     place.up()
     install(place)
-    began = os.times()
     tales: list[Told] = []
 
     def hear(told: Told) -> None:
         """Write the page anew with every tale, so that what was seen is there whatever comes."""
         with _writing:
+            now = datetime.now(UTC)
+            told = replace(told, ended_at=f"{now:%Y-%m-%d %H:%M}", load=os.getloadavg()[1])
             tales.append(told)
-            facts = {k: v for k, v in asdict(told).items() if k != "of"}
-            line = json.dumps({"story": told.of.story.key, "run": told.of.number, **facts})
-            print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
-            if not asked.only:
-                PAGE.write_text(page(tales, rate=asked.rate, load=_load(began)))
+            print(f"{now:%H:%M:%S} {json.dumps(kept.facts(told))}", flush=True)
+            everything = [*(it for it in kept.read() if it.of.story not in stories), *tales]
+            kept.write(everything)
+            PAGE.write_text(page(everything))
 
-    tell(place, stories, hear, runs=asked.runs, rate=asked.rate)
-    if asked.only:
-        print(page(tales, rate=asked.rate, load=_load(began)))
+    tell(place, stories, hear, asked)
     return int(any(it.faults for it in tales))
 
 
-def tell(place: Cluster, stories: Sequence[Story], hear: Hear, *, runs: int, rate: int) -> None:
+def tell(place: Cluster, stories: Sequence[Story], hear: Hear, asked: argparse.Namespace) -> None:
     """Play the stories one after the other in each shop, that of the Prometheus beside them."""
+    runs, rate, prefix = asked.runs, asked.rate, asked.prefix
     with ExitStack() as stack:
         seen = [it for it in stories if it != BLIND]
         shops, blind = [], []
         watch = stack.enter_context(Watch(place))
         if seen:
             for run in range(1, runs + 1):
-                world = stack.enter_context(Namespace.made(place, f"scenarios-{run}"))
+                world = stack.enter_context(Namespace.made(place, f"{prefix}-{run}"))
                 shops.append(Shop(world, rate=rate, source={"pods": {"port": 8080}}))
         if BLIND in stories:
             place.load(prometheus.IMAGE, images.build(prometheus.IMAGE))
-            server = stack.enter_context(Namespace.made(place, "scenarios-prometheus"))
+            server = stack.enter_context(Namespace.made(place, f"{prefix}-prometheus"))
             stack.callback(prometheus.uninstall, server)
             prometheus.install(server)
             for run in range(1, runs + 1):
-                world = stack.enter_context(Namespace.made(place, f"scenarios-blind-{run}"))
+                world = stack.enter_context(Namespace.made(place, f"{prefix}-blind-{run}"))
                 source = prometheus.source(server, world.name)
                 blind.append(Shop(world, rate=rate // 2, source=source))
             outage = prometheus.Outage(server, runs)
@@ -105,18 +108,11 @@ def tell(place: Cluster, stories: Sequence[Story], hear: Hear, *, runs: int, rat
 
 def _one_after_the_other(shop: Shop, watch: Watch, hear: Hear, runs: Sequence[Run]) -> None:
     for run in runs:
-        hear(play(shop, watch, run))
+        hear(replace(play(shop, watch, run), rate=shop.rate))
 
 
 def _blind(shop: Shop, watch: Watch, hear: Hear, outage: prometheus.Outage, run: Run) -> None:
-    hear(prometheus.play(shop, watch, outage, run))
-
-
-def _load(began: os.times_result) -> str:
-    minutes = (os.times().elapsed - began.elapsed) / 60
-    return (
-        f"All of it took {minutes:.0f} minutes; load average at its end {os.getloadavg()[1]:.1f}."
-    )
+    hear(replace(prometheus.play(shop, watch, outage, run), rate=shop.rate))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from statistics import median
 
 from tests.scenarios.stories import BACK_WITHIN_SECONDS, BLIND, STORIES, Story, Told
@@ -15,9 +14,12 @@ pods of the champion, `traffic.replicas`, steps of 20 % for two minutes and 50 %
 are slow in the middle, 50 % at once), buckets of 10 s, `warmUp: 20s` (60 s where pods are slow at
 first), `minDuration: 2m`, and two guardrails: errors (1 % of the champion; margin + 2
 percentage points) and latency (share beyond the boundary nearest the champion's p95; margin
-+ 100 %). Customers come at random moments, {rate} a second ({half} where a Prometheus counts), each
-by a connection of its own through the Service; errors and latencies (lognormal, median 40 ms) are
-drawn by chance. Runs go beside each other, each in a namespace of its own.
++ 100 %). Customers come at random moments, each by a connection of its own through the Service;
+errors and latencies (lognormal) are drawn by chance. Runs go beside each other, each
+in a namespace of its own, on one machine of {processors} processors with the whole cluster, the
+customers, and whatever else runs on it. *Latency* is the champion's median. *Load* is the machine's
+load average over five minutes: what is above {processors} is waiting, which latencies show, too.
+Stories can be played one at a time (`ONLY=`), so rows may be of different days and loads.
 
 * *Back* is what the customers saw: from the end of the bucket with which the evidence for a
   roll-back sufficed until the last answer that any of them got from the challenger; asked is at
@@ -28,14 +30,12 @@ drawn by chance. Runs go beside each other, each in a namespace of its own.
 """
 
 
-def page(tales: Sequence[Told], *, rate: int, load: str) -> str:
+def page(tales: Sequence[Told]) -> str:
     """Return the whole page."""
     told = {story: [it for it in tales if it.of.story == story] for story in (*STORIES, BLIND)}
-    measured = f"Measured on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} processors."
     return "\n".join(
         [
-            INTRODUCTION.format(rate=rate, half=rate // 2, back=BACK_WITHIN_SECONDS),
-            f"{measured} {load}\n",
+            INTRODUCTION.format(processors=os.cpu_count(), back=BACK_WITHIN_SECONDS),
             *_head("challenger, should end, as it should, trial, back (longest), lost", text=2),
             *(_summary(story, runs) for story, runs in told.items() if runs),
             "",
@@ -43,7 +43,7 @@ def page(tales: Sequence[Told], *, rate: int, load: str) -> str:
             "",
             *_head(
                 "challenger, ended, decision, run, at weight, buckets, its requests, trial, back, "
-                "lost",
+                "lost, customers, latency, load, at (UTC)",
                 text=3,
             ),
             *(_row(it) for runs in told.values() for it in runs),
@@ -65,7 +65,7 @@ def _summary(story: Story, runs: Sequence[Told]) -> str:
     back = [it.back for it in runs if it.back is not None]
     cells = (
         story.title,
-        f"`{story.ends}`",
+        f"`{story.ends}`{', or no verdict yet' if story.may_last else ''}",
         f"{good} of {len(runs)}",
         _seconds(median(trials)) if trials else "",
         f"{_seconds(median(back))} ({_seconds(max(back))})" if back else "",
@@ -87,6 +87,10 @@ def _row(it: Told) -> str:
         _seconds(it.took),
         _seconds(it.back),
         str(it.lost),
+        f"{it.rate}/s",
+        f"{1000 * it.median_seconds:.0f} ms",
+        "" if it.load is None else f"{it.load:.0f}",
+        it.ended_at,
     )
     return _line(cells)
 

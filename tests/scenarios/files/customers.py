@@ -16,7 +16,7 @@ from collections import Counter
 RATE = float(os.environ["RATE"])
 # As Kubernetes tells it: a question for its name with every request would be a load of its own.
 SHOP = os.environ["SHOP_SERVICE_HOST"]
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 30.0
 
 answers: Counter[str] = Counter()
 

@@ -15,9 +15,9 @@ VERSION = os.environ["VERSION"]
 ERRORS = float(os.environ["ERRORS"])
 SLOWNESS = float(os.environ["SLOWNESS"])
 COLD_SECONDS = float(os.environ["COLD_SECONDS"])
-MEDIAN_SECONDS, SPREAD = 0.04, 0.5
+MEDIAN_SECONDS, SPREAD = float(os.environ["MEDIAN_SECONDS"]), 0.5
 OUTAGE_ERRORS, DAWDLING = 0.4, 3.0
-BOUNDARIES = (0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
+BOUNDARIES = tuple(MEDIAN_SECONDS * at for at in (0.625, 1.25, 1.875, 2.5, 3.75, 6.25, 12.5, 25))
 STARTED = time.monotonic()
 
 dawdling: set[str] = set()

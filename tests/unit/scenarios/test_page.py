@@ -1,11 +1,13 @@
 """A wrong verdict is told, never averaged away."""
 
 from dataclasses import replace
+from pathlib import Path
 
+from tests.scenarios import kept
 from tests.scenarios.page import page
 from tests.scenarios.stories import STORIES, Run, Told, faults
 
-ERRORS, EQUAL = STORIES[0], STORIES[2]
+ERRORS, SLOWER, EQUAL = STORIES[:3]
 GOOD = Told(
     Run(ERRORS, 1),
     ended="RolledBack",
@@ -27,6 +29,9 @@ def test_another_verdict_another_blame_and_a_late_return_are_faults() -> None:
     promoted = replace(GOOD, ended="Promoted", back=None)
     blamed = replace(GOOD, decision="Rolled back: latency<=0.1 got worse than tolerated")
 
+    slow = replace(blamed, of=Run(SLOWER, 1))
+
+    assert list(faults(slow)) == []
     assert list(faults(promoted)) == ["should have ended RolledBack"]
     assert list(faults(blamed)) == ["was not rolled back on errors"]
     assert list(faults(replace(GOOD, back=15.0))) == []
@@ -37,9 +42,17 @@ def test_another_verdict_another_blame_and_a_late_return_are_faults() -> None:
 
 def test_the_page_counts_what_was_as_it_should_be_and_shows_every_run() -> None:
     late = replace(GOOD, of=Run(ERRORS, 2), back=16.0, faults=("traffic was back late",))
-    text = page([GOOD, late], rate=100, load="")
+    text = page([GOOD, late])
 
     assert f"| {ERRORS.title} | `RolledBack` | 1 of 2 | 120 s | 10 s (16 s) | 0 |" in text
     assert text.count("Rolled back: errors got worse") == 2
     assert "**traffic was back late**" in text
     assert EQUAL.title + " |" not in text  # What was not played is not in the table.
+
+
+def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
+    tales = [replace(GOOD, faults=("late",), load=3.5, ended_at="2026-01-01 10:00", rate=40)]
+    kept.write(tales, tmp_path / "kept.json")
+
+    assert kept.read(tmp_path / "kept.json") == tales
+    assert kept.read(tmp_path / "nothing.json") == []
