@@ -52,6 +52,14 @@ def asked(batcher: Batcher, *operations: Operation) -> list[asyncio.Task[Answer]
     ]
 
 
+async def on_its_way(batcher: Batcher, proxy: Proxy) -> list[asyncio.Task[Answer]]:
+    """Ask for a refill whose batch is sent, and not answered until the proxy lets it through."""
+    proxy.through.clear()
+    first = asked(batcher, REFILL)
+    await until(lambda: batcher._state.head.position == 3)
+    return first
+
+
 def decided(batcher: Batcher) -> int:
     """Return how many jobs of the next batch are decided already."""
     return 0 if batcher._ahead is None else len(batcher._ahead.jobs)
@@ -73,9 +81,7 @@ async def test_what_comes_while_a_batch_is_stored_is_decided_meanwhile(
     door: tuple[Batcher, Proxy], dsn: str
 ) -> None:
     batcher, proxy = door
-    proxy.through.clear()
-    first = asked(batcher, REFILL)
-    await until(lambda: batcher._state.head.position == 3)
+    first = await on_its_way(batcher, proxy)
 
     others = asked(batcher, CONSUME, CONSUME, CONSUME)
     await until(lambda: decided(batcher) == 3)
@@ -137,9 +143,7 @@ async def test_a_job_that_cannot_be_decided_harms_only_itself(
     door: tuple[Batcher, Proxy], dsn: str
 ) -> None:
     batcher, proxy = door
-    proxy.through.clear()
-    first = asked(batcher, REFILL)
-    await until(lambda: batcher._state.head.position == 3)
+    first = await on_its_way(batcher, proxy)
 
     poisoned = Transfer(debit="a", credit=REVENUE, amount=1, metadata={"no": object()})
     others = asked(batcher, CONSUME, poisoned, CONSUME)
@@ -177,9 +181,7 @@ async def test_a_batch_that_has_waited_long_takes_no_more(
 ) -> None:
     """All of a batch bear one time, which must not be of the past for those who come late."""
     batcher, proxy = door
-    proxy.through.clear()
-    first = asked(batcher, REFILL)
-    await until(lambda: batcher._state.head.position == 3)
+    first = await on_its_way(batcher, proxy)
     second = asked(batcher, CONSUME)
     await until(lambda: decided(batcher) == 1)
     await asyncio.sleep(0.2)
