@@ -15,6 +15,7 @@ from shieldx.resources.shadowexperiment import (
     HELD_ANNOTATION,
     KIND,
     RUN_KIND,
+    challenger_name,
 )
 
 type Manifest = dict[str, Any]
@@ -41,7 +42,7 @@ class Names:
 
     @property
     def challenger(self) -> str:
-        return f"{self.target}-challenger"
+        return challenger_name(self.target)
 
     def run(self, revision: str, attempt: int) -> str:
         return f"{self.experiment}-{revision}-{attempt}"

@@ -188,5 +188,6 @@ def _foot(explanation: Json) -> Iterator[str]:
     else:
         yield (
             f"Counted from raw samples in {source['prometheus']}, of series with "
-            f"{source['selector']}, at the end of each bucket."
+            f"{source['champion']} of the champion and {source['challenger']} of the challenger, "
+            "at the end of each bucket: growth of all series, and of those that match."
         )

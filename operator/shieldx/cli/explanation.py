@@ -4,18 +4,22 @@ Exact where the state of the engine is there. Of a run that is over its record i
 the numbers as they were shown at its end.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shieldx.judgement.engine import Engine, question
+from shieldx.judgement.engine import Engine, answerable, question
 from shieldx.resources.shadowexperiment import (
     BadShare,
     Guardrail,
     PodsEndpoint,
+    PrometheusServer,
     ShadowExperimentSpec,
     Slowness,
+    challenger_pods,
+    champion_pods,
 )
 from shieldx.stats import (
     MetricReport,
@@ -65,6 +69,7 @@ def of_run(record: Mapping[str, Any]) -> Trial:
         spec["attempt"],
         {
             **status,
+            "baseRates": status.get("trajectory", {}).get("baseRates", []),
             "phase": status.get("outcome", "Unfinished"),
             "since": status.get("finishedAt"),
             "champion": spec.get("champion"),
@@ -128,7 +133,7 @@ def _known(answer: Json) -> Json:
 def _judged(trial: Trial) -> tuple[Sequence[MetricSpec], Report | None]:
     """Return what was asked and how it stands, as far as the state of the engine tells."""
     status, rates = trial.status, _base_rates(trial.status)
-    if rates.keys() != {guardrail.name for guardrail in trial.spec.guardrails}:
+    if not answerable(trial.spec, rates):
         rates = {each.name: each.base_rate for each in trial.spec.guardrails}
         return question(trial.spec, trial.attempt, rates)[0], None
     specs, _ = question(trial.spec, trial.attempt, rates)
@@ -151,13 +156,17 @@ def _source(spec: ShadowExperimentSpec) -> Json:
         return {"pods": f"http://POD:{source.port}{source.path}"}
     return {
         "prometheus": source.url,
-        "selector": "{"
-        + ",".join(
-            f'{label}="{value}"'
-            for label, value in {source.pod_label: "POD", **source.match_labels}.items()
-        )
-        + "}",
+        "champion": _series(source, champion_pods(spec.target)),
+        "challenger": _series(source, challenger_pods(spec.target)),
     }
+
+
+def _series(source: PrometheusServer, pods: str) -> str:
+    matchers = [
+        f"{source.pod_label}=~{json.dumps(pods)}",
+        *(f"{label}={json.dumps(value)}" for label, value in source.match_labels.items()),
+    ]
+    return f"{{{','.join(matchers)}}}"
 
 
 def _metrics(

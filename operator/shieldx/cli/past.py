@@ -18,7 +18,7 @@ import aiohttp
 from shieldx.cli.experiment_file import Experiment
 from shieldx.cli.recording import Recording, RecordingError
 from shieldx.judgement.beginning import asked, frozen_rates
-from shieldx.resources.shadowexperiment import PrometheusServer
+from shieldx.resources.shadowexperiment import PrometheusServer, challenger_pods, champion_pods
 from shieldx.signals.baseline import LONGEST_SECONDS, Baseline
 from shieldx.signals.buckets import Bucket, Recorder
 from shieldx.signals.prometheus import SLACK_SECONDS, UP, PrometheusSource
@@ -27,8 +27,6 @@ from shieldx.signals.readings import Pod
 from shieldx.signals.selector import InvalidSelectorError
 
 MOST_BUCKETS: Final = 20_000
-# What a Deployment appends to its name: the hash of a ReplicaSet, and five characters of a pod.
-_OF_A_DEPLOYMENT: Final = "-[a-z0-9]+-[a-z0-9]{5}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +108,8 @@ def _ups(source: PrometheusServer, seconds: float) -> str:
 
 def _arms(names: Sequence[str], asked_for: Range, target: str) -> tuple[list[Pod], list[Pod]]:
     """Return the pods of both versions; one that fits both is the challenger's."""
-    challenger = asked_for.challenger or f"{re.escape(target)}-challenger{_OF_A_DEPLOYMENT}"
-    champion = asked_for.champion or f"{re.escape(target)}{_OF_A_DEPLOYMENT}"
+    challenger = asked_for.challenger or challenger_pods(target)
+    champion = asked_for.champion or champion_pods(target)
     tried = [name for name in names if re.fullmatch(challenger, name)]
     others = [name for name in names if re.fullmatch(champion, name) and name not in tried]
     return list(map(_pod, others)), list(map(_pod, tried))

@@ -25,6 +25,9 @@ HELD_ANNOTATION: Final = "shieldx.io/held-by"
 CHALLENGER_LABEL: Final = "shieldx.io/challenger-of"
 RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
 
+# What a Deployment appends to its name: the hash of a ReplicaSet, and five characters of a pod.
+_OF_A_DEPLOYMENT: Final = "-[a-z0-9]+-[a-z0-9]{5}"
+
 # What a relay answers to its app. Decided is what the ledger did or refused: no reads, nothing that
 # may be tried again, and no batches of the app's own, whose answer tells nothing of their parts.
 RELAY_ANSWERS: Final = "shieldx_relay_requests_total"
@@ -181,6 +184,24 @@ class ShadowExperimentSpec:
             run_history_limit=spec["runHistoryLimit"],
             paused=spec["paused"],
         )
+
+
+def champion_pods(target: str) -> str:
+    """Return the regular expression that the names of the target's pods match.
+
+    The name of a target has only letters, digits and dashes, and means itself.
+    """
+    return f"{target}{_OF_A_DEPLOYMENT}"
+
+
+def challenger_name(target: str) -> str:
+    """Return the name of the challenger's Deployment."""
+    return f"{target}-challenger"
+
+
+def challenger_pods(target: str) -> str:
+    """Return the regular expression that the names of the challenger's pods match."""
+    return champion_pods(challenger_name(target))
 
 
 def parse_percentage(text: str) -> float:

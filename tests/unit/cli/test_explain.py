@@ -1,5 +1,6 @@
 """`shieldx explain`, of experiments as the operator leaves them."""
 
+import copy
 import json
 import math
 from typing import Any
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from shieldx.__main__ import app
 from shieldx.resources.shadowexperiment import API_VERSION
 from tests.support.experiments import NAME, World
+from tests.unit.shadowexperiment.test_latency import idle
 
 
 def explained(live: dict[str, Any], *arguments: str, **environment: str) -> Any:
@@ -67,6 +69,44 @@ async def test_a_promotion_is_explained_by_its_record_after_the_experiment_is_go
     assert answer["run"] == record["metadata"]["name"]
     assert answer["metrics"][0]["safety"]["done"] == 1.0
     assert "logEvidenceOfHarm" not in answer
+
+
+async def test_each_boundary_of_a_histogram_is_explained_by_the_share_that_was_frozen_for_it() -> (
+    None
+):
+    world = await idle()
+    world.release("slow")
+    await world.until("RolledBack")
+    (record,) = world.runs
+
+    live = json.loads(explained(world.experiment, "-o", "json").stdout)
+    recorded = json.loads(explained({**record, "kind": "ExperimentRun"}, "-o", "json").stdout)
+
+    frozen = {each["name"]: float(each["rate"]) for each in world.status["baseRates"]}
+    assert len(frozen) > 2
+    for answer in (live, recorded):
+        rates = {each["name"]: each["championRates"]["frozen"] for each in answer["metrics"]}
+        assert rates == frozen | {"restarts": rates["restarts"]}
+    explained_by = {each["name"]: each for each in live["metrics"]}
+    blamed = explained_by[live["blame"]]
+    assert live["blame"] == "latency<=0.25"
+    assert blamed["harm"]["log"] >= math.log(100)
+    assert 'less http_request_duration_seconds_bucket{le="0.25"}' in blamed["query"]["bad"]
+
+
+async def test_what_a_prometheus_was_asked_can_be_asked_again() -> None:
+    world = await ended("v2")
+    asked = {"url": "http://prometheus:9090", "matchLabels": {"job": "shop"}, "podLabel": "pod"}
+    source = {"prometheus": {**asked, "scrapeInterval": "10s"}}
+    live = {**world.experiment, "spec": copy.deepcopy(world.experiment["spec"])}
+    live["spec"]["metrics"]["source"] = source
+
+    said = explained(live, COLUMNS="400").stdout
+    answer = json.loads(explained(live, "-o", "json").stdout)["source"]
+
+    assert answer["champion"] == '{pod=~"shop-[a-z0-9]+-[a-z0-9]{5}",job="shop"}'
+    assert answer["challenger"] == '{pod=~"shop-challenger-[a-z0-9]+-[a-z0-9]{5}",job="shop"}'
+    assert f"with {answer['champion']} of the champion" in said
 
 
 async def test_an_experiment_in_the_middle_says_what_is_missing() -> None:
