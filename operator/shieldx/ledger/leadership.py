@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.2
 ANSWER_SECONDS: Final = 1.5
+# It commits a row, and a disk that is busy must not keep the shard without a writer.
+TAKING_SECONDS: Final = 10.0
 FRESH_SECONDS: Final = 2.0
 # Two looks: who has not been answered for longer may be cut off already.
 SURE_SECONDS: Final = 2 * LOOK_SECONDS
@@ -102,9 +104,13 @@ class Leadership:
             await self._look()
         except LOST as problem:
             logger.debug("Who writes cannot be told: %r", problem)
-            # Whom we knew may still be the one: the way to it need not be ours to the database.
-            self._mine = None
-            self._lose()
+        except Exception:
+            logger.exception("Looking who writes failed")
+        else:
+            return
+        # Whom we knew may still be the one: the way to it need not be ours to the database.
+        self._mine = None
+        self._lose()
 
     async def _look(self) -> None:
         if self._connection is None:
@@ -116,7 +122,10 @@ class Leadership:
         row = None
         if self._mine is None and self._stands:
             row = await self._ask(
-                "select * from become_writer($1, $2)", self.address, self._application
+                "select * from become_writer($1, $2)",
+                self.address,
+                self._application,
+                seconds=TAKING_SECONDS,
             )
             if row is not None:
                 self._mine = row["epoch"]
@@ -131,10 +140,10 @@ class Leadership:
         mine_or_nobody = row is None or self._mine is not None
         self.holder = None if mine_or_nobody else Holder(row["epoch"], row["address"])
 
-    async def _ask(self, query: str, *arguments: object) -> Any:
+    async def _ask(self, query: str, *arguments: object, seconds: float = ANSWER_SECONDS) -> Any:
         if self._connection is None:
             raise ShardUnavailableError("the connection was given up")
-        return await self._connection.fetchrow(query, *arguments, timeout=ANSWER_SECONDS)
+        return await self._connection.fetchrow(query, *arguments, timeout=seconds)
 
     def _held_within(self, seconds: float) -> bool:
         return self._mine is not None and self._monotonic() - self._looked_at < seconds

@@ -158,11 +158,14 @@ class Writer:
             await asyncio.sleep(PROBE_SECONDS)
             view = self._view()
             if view.silence is not None and view.holder is not None and not view.mine:
-                async with contextlib.AsyncExitStack() as stack:
-                    stack.enter_context(contextlib.suppress(TimeoutError))
-                    await stack.enter_async_context(asyncio.timeout(PROBE_SECONDS))
-                    if await self._way.hears(view.holder.address):
-                        self._silence = None
+                try:
+                    async with asyncio.timeout(PROBE_SECONDS):
+                        if await self._way.hears(view.holder.address):
+                            self._silence = None
+                except TimeoutError:
+                    pass
+                except Exception:
+                    logger.exception("Asking the silent writer failed")
             epoch = routing.to_end(self._view(), self._monotonic())
             if epoch is not None and self.leadership.address is not None:
                 self.leadership.end(epoch)
