@@ -27,10 +27,26 @@ def test_a_series_is_bad_if_all_matchers_hold(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "code", "code=500", 'code="500" path="/"', 'code="500",', 'code=~"("', '"500"']
+    "text",
+    [
+        "",
+        "code",
+        "code=500",
+        'code="500" path="/"',
+        'code="500",',
+        'code=~"("',
+        'code=~"(?=5)"',
+        '"500"',
+    ],
 )
 def test_what_is_no_matcher_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InvalidSelectorError) as refused:
         Selector.parse(text)
 
     assert any(word in str(refused.value) for word in ("such as", "comma", "regular expression"))
+
+
+def test_no_expression_of_one_experiment_can_hold_up_the_others() -> None:
+    hopeless = Selector.parse('path=~"(a|aa)+$"')
+
+    assert not hopeless.matches({"path": 5000 * "a" + "b"})
