@@ -7,7 +7,9 @@ and such a token is never believed on its signature again: from then on the clus
 before anybody is let in on it. While the cluster does not answer, signatures count
 (docs/decisions/0007-tokens-verified-locally.md).
 
-What the keys cannot judge is the cluster's to answer, as if there were no keys.
+What the keys cannot judge is the cluster's to answer, as if there were no keys. What they refuse
+is remembered for some seconds, but only as long as they are the keys: looking at a bad token again
+costs ten times as much as at a good one that is known.
 """
 
 import asyncio
@@ -17,9 +19,16 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from shieldx.kube.key_set import UndecidedError
+from shieldx.kube.key_set import KeySet, UndecidedError
 from shieldx.kube.signing_keys import SigningKeys
-from shieldx.kube.tokens import AUDIENCE, CAPACITY, Reviewed, ReviewUnavailableError, TokenCache
+from shieldx.kube.tokens import (
+    AUDIENCE,
+    CAPACITY,
+    NO_SECONDS,
+    Reviewed,
+    ReviewUnavailableError,
+    TokenCache,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +57,7 @@ class SignedTokens:
         self._wall = wall
         self._believed: dict[bytes, Reviewed] = {}
         self._revoked: dict[bytes, None] = {}
+        self._refused: dict[bytes, tuple[KeySet, Reviewed]] = {}
         self._confirming: set[asyncio.Task[None]] = set()
 
     def known(self, token: bytes, digest: bytes | None = None) -> Reviewed | None:
@@ -75,6 +85,9 @@ class SignedTokens:
         keys = self._keys.current()
         if keys is None:
             return None
+        by, refused = self._refused.get(digest, (None, None))
+        if by is keys and refused is not None and refused.until > self._monotonic():
+            return refused
         try:
             verified = keys.verify(token, self._audience)
         except UndecidedError:
@@ -82,7 +95,9 @@ class SignedTokens:
             return None
         now = self._monotonic()
         if verified is None:
-            return Reviewed(None, now)
+            refused = Reviewed(None, now + NO_SECONDS)
+            _keep(self._refused, digest, (keys, refused), self._capacity)
+            return refused
         left = min(verified.expires - self._wall(), BELIEVED_SECONDS)
         believed = Reviewed(verified.identity, now + left)
         _keep(self._believed, digest, believed, self._capacity)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from shieldx.kube.cluster import Identity
-from shieldx.kube.key_set import KeysError, KeySet, UndecidedError
+from shieldx.kube.key_set import KeysError, KeySet, UndecidedError, Verified
 from shieldx.kube.signed_tokens import SignedTokens
 from shieldx.kube.signing_keys import BELIEVED_SECONDS, SigningKeys
 from shieldx.kube.tokens import ReviewUnavailableError, TokenCache
@@ -308,6 +308,60 @@ async def test_the_old_keys_stay_while_new_ones_make_no_sense(world: World) -> N
     assert not await world.keys.fetch()
     assert world.at_once(token()) == SHOP
     await world.confirmed()
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Every token whose signature is looked at."""
+    shown: list[bytes] = []
+    verify = KeySet.verify
+
+    def noticed(keys: KeySet, token: bytes, audience: str) -> Verified | None:
+        shown.append(token)
+        return verify(keys, token, audience)
+
+    monkeypatch.setattr(KeySet, "verify", noticed)
+    return shown
+
+
+async def test_a_bad_token_is_looked_at_every_five_seconds(
+    world: World, looked_at: list[bytes]
+) -> None:
+    await world.keys.fetch()
+    bad = tampered()
+
+    for seconds in (0, 0, 4.9, 0.2, 0):
+        world.clock.ahead += seconds
+        assert world.at_once(bad) is None
+
+    assert looked_at == [bad, bad]
+
+
+async def test_what_was_refused_by_other_keys_is_looked_at_again(
+    world: World, looked_at: list[bytes]
+) -> None:
+    world.cluster.keys = {"one": OTHER_RSA}
+    await world.keys.fetch()
+    shown = token()
+    assert world.at_once(shown) is None
+
+    world.cluster.keys = {"one": RSA}
+    await world.keys.fetch()
+
+    assert world.at_once(shown) == SHOP
+    assert looked_at == [shown, shown]
+    await world.confirmed()
+
+
+async def test_only_so_many_bad_tokens_are_remembered(world: World, looked_at: list[bytes]) -> None:
+    world.tokens = SignedTokens(TokenCache(world.cluster.reviewer), world.keys, capacity=2)
+    await world.keys.fetch()
+    bad = [b".".join((*token().split(b".")[:2], b"%04d" % number)) for number in range(3)]
+
+    for shown in (*bad, *reversed(bad)):
+        assert world.at_once(shown) is None
+
+    assert looked_at == [*bad, bad[0]]
 
 
 async def test_a_flood_of_foreign_tokens_does_not_shut_out_signed_ones(world: World) -> None:
