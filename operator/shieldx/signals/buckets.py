@@ -13,7 +13,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Self
 
-from shieldx.signals.counts import UNKNOWN_PAST, Counted, counted_between, restarted_between
+from shieldx.signals.counts import (
+    UNKNOWN_PAST,
+    Counted,
+    counted_between,
+    remembering,
+    restarted_between,
+)
 from shieldx.signals.readings import PodReadings, Problem, Reading, Scrape, Trouble
 from shieldx.stats import boundary_name
 
@@ -155,11 +161,27 @@ class Recorder:
             return
         if self._last is not None and self._last[0] == boundary:
             return  # The bucket that begins here began with the first of the two rounds.
-        before, self._last = self._last, (boundary, scrape)
+        before, self._last = self._last, (boundary, self._remembering(scrape))
         if before is None or not math.isclose(boundary - before[0], self._bucket):
             return
         self._last_bucket = _close(self._names, before[0], boundary, before[1], scrape)
         self._closed.append(self._last_bucket)
+
+    def _remembering(self, scrape: Scrape) -> Scrape:
+        """Return the round with what of earlier ones is no longer shown, and may come back."""
+        if self._last is None:
+            return scrape
+        start, earlier = self._last
+        for name in self._names:
+            champion, challenger = (
+                {uid: remembering(name, start, before.get(uid), now) for uid, now in arm.items()}
+                for before, arm in (
+                    (earlier.champion, scrape.champion),
+                    (earlier.challenger, scrape.challenger),
+                )
+            )
+            scrape = replace(scrape, champion=champion, challenger=challenger)
+        return scrape
 
     def closed(self) -> list[Bucket]:
         """Return the buckets closed since the last call, in order."""
@@ -297,7 +319,7 @@ def _arm(
         delta = counted_between(name, start, earlier, now)
         if not isinstance(delta, Problem):
             counts[uid] = delta
-            lost = lost or (earlier is not None and restarted_between(name, earlier, now))
+            lost = lost or (earlier is not None and restarted_between(name, start, earlier, now))
         elif delta.trouble is not Trouble.NOT_SCRAPED:
             problems.append(delta)
         elif now.pod.ready or (earlier is not None and earlier.pod.ready):

@@ -6,7 +6,7 @@ saw. What cannot be told from the two readings is a problem, never a number.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -24,6 +24,10 @@ class Counted:
 
 UNKNOWN_PAST: Final = Problem(Trouble.NOT_SCRAPED, "its counts before the bucket are not known")
 _NOTHING_YET: Final = Reading({})
+# Series of one pod that are gone and remembered: labels that change for ever fill no memory.
+MOST_GONE: Final = 1000
+# So many rounds without a fall are believed again: something inside the pod had died, and no more.
+DOUBTED_ROUNDS: Final = 10
 
 
 def counted_between(
@@ -42,7 +46,9 @@ def counted_between(
     if isinstance(first, Problem):
         silent = first.trouble is Trouble.NOT_SCRAPED
         return UNKNOWN_PAST if silent and not earlier.pod.ready else first
-    return _delta(first, last, restarted=restarted_between(name, earlier, now), pod=now.pod.name)
+    return _delta(
+        first, last, restarted=restarted_between(name, start, earlier, now), pod=now.pod.name
+    )
 
 
 def _delta(
@@ -54,24 +60,45 @@ def _delta(
 ) -> Counted | Problem:
     """Return what was counted between two readings of a pod.
 
-    If its series fell, the process began anew and all that is there is new; so it is if series
-    went with a restart. A restart alone proves nothing: it may have been another container, and
-    to take the whole past for a bucket is far worse than to miss a little. A series that goes
-    without a restart (a label that is no longer used) is no reset.
+    With a restart, if series fell or went, the process began anew and all that is there is new. A
+    restart alone proves nothing: it may have been another container, and to take the whole past for
+    a bucket is far worse than to miss a little. Without one nothing can fall: something inside the
+    pod has died with its counts, or several processes answer in turn, each with its own. A series
+    that goes (a label that is no longer used) is no reset, and what it had come to is remembered.
     """
-    before, after = first.series, last.series
-    changes = [series.value - before[key].value for key, series in after.items() if key in before]
-    fell = any(change < 0 for change in changes)
-    if not restarted and ((before and not after) or (fell and any(it > 0 for it in changes))):
-        message = f"pod {pod} did not restart, and its series have gone or went backwards"
+    fell = _fell(first, last)
+    if not restarted and (fell or first.doubted):
+        message = (
+            f"pod {pod} did not restart, and its series have gone or went backwards: if several "
+            "processes count in it, they must show one sum"
+        )
         return Problem(Trouble.MALFORMED, message)
-    if fell or (restarted and not before.keys() <= after.keys()):
-        before = {}
+    begun_anew = fell or (restarted and not first.series.keys() <= last.series.keys())
+    past = {} if begun_anew else _known(first)
     grown = [
-        (series, series.value - (before[key].value if key in before else 0.0))
-        for key, series in after.items()
+        (series, series.value - _come_to(past, key, series.value))
+        for key, series in last.series.items()
     ]
     return _added(grown, pod)
+
+
+def _fell(first: Reading, last: Reading) -> bool:
+    """Whether anything is less than before, or nothing is left."""
+    before, after = first.series, last.series
+    if before and not after:
+        return True
+    return any(series.value < before[key].value for key, series in after.items() if key in before)
+
+
+def _come_to(past: Mapping[str, float], key: str, now: float) -> float:
+    """Return what a series had come to; one that was gone and is lower now has begun anew."""
+    before = past.get(key, 0.0)
+    return before if before <= now else 0.0
+
+
+def _known(reading: Reading) -> dict[str, float]:
+    """Return what the series of a process had come to, those that are gone first."""
+    return {**reading.gone, **{key: series.value for key, series in reading.series.items()}}
 
 
 def _added(grown: Sequence[tuple[Series, float]], pod: str) -> Counted | Problem:
@@ -89,14 +116,36 @@ def _added(grown: Sequence[tuple[Series, float]], pod: str) -> Counted | Problem
     return Counted(at_most[math.inf], at_most=at_most)
 
 
-def restarted_between(name: str, earlier: PodReadings, now: PodReadings) -> bool:
-    """Whether a container of the pod began anew between two readings.
+def remembering(
+    name: str, start: float, earlier: PodReadings | None, now: PodReadings
+) -> PodReadings:
+    """Return what a pod shows now, with what is still to be known of the rounds before.
 
-    A reading that is older than its round may be from before a restart that the round knew of.
+    A series that is gone may be there again in a later round, and what it had counted before is
+    then not new. Processes that answer in turn go up again after they went down, and that is not
+    growth.
+    """
+    last = now.readings[name]
+    first = None if earlier is None else earlier.readings[name]
+    if earlier is None or not isinstance(first, Reading) or not isinstance(last, Reading):
+        return now
+    if restarted_between(name, start, earlier, now):
+        return now
+    gone = {key: value for key, value in _known(first).items() if key not in last.series}
+    newest = dict(list(gone.items())[-MOST_GONE:])
+    doubted = DOUBTED_ROUNDS if _fell(first, last) else max(first.doubted - 1, 0)
+    remembered = replace(last, gone=newest, doubted=doubted)
+    return replace(now, readings={**now.readings, name: remembered})
+
+
+def restarted_between(name: str, start: float, earlier: PodReadings, now: PodReadings) -> bool:
+    """Whether a container of the pod began anew after the earlier reading, of the round at `start`.
+
+    A reading may be from before a restart that its own round already knew of.
     """
     first = earlier.readings[name]
     taken_at = first.taken_at if isinstance(first, Reading) else None
     # Kubernetes tells whole seconds.
-    since = taken_at is not None and now.pod.started_at + 1 > taken_at
+    since = now.pod.started_at + 1 > (start if taken_at is None else taken_at)
     past = earlier.pod
     return since or now.pod.restarts > past.restarts or now.pod.started_at > past.started_at

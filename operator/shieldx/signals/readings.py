@@ -1,7 +1,7 @@
 """What a source reads: raw counters of each pod of two arms, or why there are none."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -78,11 +78,15 @@ class Reading:
     """Raw values of a counter or histogram in one pod, by the labels of its series.
 
     A series may be new. `taken_at`: when the pod said so, where somebody else has asked it,
-    seconds since 1970; None if that was in the round itself.
+    seconds since 1970; None if that was in the round itself. `gone`: what series had come to that
+    were there before, in the same process, and are not now. `doubted`: for how many rounds more
+    what it shows is not believed.
     """
 
     series: Mapping[str, Series]
     taken_at: float | None = None
+    gone: Mapping[str, float] = field(default_factory=dict)
+    doubted: int = 0
 
 
 class Trouble(StrEnum):

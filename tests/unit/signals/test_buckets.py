@@ -1,12 +1,14 @@
 """Closed buckets: what pods do to their counters, and what becomes of it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from shieldx.signals.baseline import Baseline
 from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, Recorder
+from shieldx.signals.counts import DOUBTED_ROUNDS, MOST_GONE
 from shieldx.signals.readings import (
     Pod,
     PodReadings,
@@ -62,10 +64,36 @@ def test_a_bucket_holds_the_differences_of_both_arms() -> None:
     assert challenger(seen(new, read(5, 1)), seen(new, read(25, 4))) == (80, 1, 20, 3)
 
 
-def test_a_counter_that_fell_has_counted_what_it_shows() -> None:
-    new = pod("new")
+def test_a_counter_that_fell_with_a_restart_has_counted_what_it_shows() -> None:
+    before, after = pod("new"), pod("new", started_at=START + 3, restarts=1)
 
-    assert challenger(seen(new, read(50, 9)), seen(new, read(20, 2))) == (80, 1, 20, 2)
+    assert challenger(seen(before, read(50, 9)), seen(after, read(20, 2))) == (80, 1, 20, 2)
+
+
+def closed_of(shown: Sequence[tuple[float, float]]) -> list[Bucket]:
+    """Return the buckets of a challenger pod that never restarts and shows this, round by round."""
+    recorder, new = Recorder(["errors"], TEN), pod("new")
+    for number, (total, bad) in enumerate(shown):
+        champion = seen(OLD, read(100 * number, number))
+        recorder.add(Scrape(champion, seen(new, read(total, bad))), START + number * TEN)
+    return recorder.closed()
+
+
+def test_processes_that_answer_in_turn_each_with_its_own_counts_are_an_error_and_no_value() -> None:
+    # As of a server whose workers share a port and do not add up what they count.
+    turns = [(500, 50), (505, 50), (20, 2), (510, 51), (515, 51), (25, 3), (520, 52), (30, 3)]
+
+    first, *others = closed_of(turns)
+    assert first.metrics["errors"].counts == (100, 1, 5, 0)
+    assert {it.metrics["errors"].counts for it in others} == {None}
+    assert "they must show one sum" in others[-1].message
+
+
+def test_what_went_backwards_once_is_believed_again_after_a_while() -> None:
+    rounds = [(500, 50), *((10 * number, number) for number in range(1, DOUBTED_ROUNDS + 3))]
+
+    counts = [it.metrics["errors"].counts for it in closed_of(rounds)]
+    assert counts == [None] * (1 + DOUBTED_ROUNDS) + [(100, 1, 10, 1)]
 
 
 def test_a_series_that_went_with_a_restart_is_a_reset_though_others_have_passed_it() -> None:
@@ -92,6 +120,31 @@ def test_a_series_that_goes_is_no_reset() -> None:
 
     after = Reading({"path='/b'": Series(77, bad=False)})
     assert challenger(seen(new, before), seen(new, after)) == (80, 1, 7, 0)
+
+
+@pytest.mark.parametrize(("again", "counted"), [(5003, 3), (2, 2)])
+def test_a_series_that_comes_back_has_not_counted_its_past_again(again: int, counted: int) -> None:
+    recorder, new = Recorder(["errors"], TEN), pod("new")
+    ok, failed = Series(0, bad=False), Series(5000, bad=True)
+    rounds = [{"a": ok, "b": failed}, {"a": ok}, {"a": ok}, {"a": ok, "b": Series(again, bad=True)}]
+    for number, series in enumerate(rounds):
+        champion = seen(OLD, read(100 * number, number))
+        recorder.add(Scrape(champion, seen(new, Reading(series))), START + number * TEN)
+
+    last = recorder.closed()[-1].metrics["errors"]
+    assert last.counts == (100, 1, counted, counted)
+
+
+def test_of_series_that_are_gone_no_memory_is_filled() -> None:
+    recorder = Recorder(["errors"], TEN)
+    for number in range(100):
+        churn = {f"{number}-{at}": Series(1, bad=False) for at in range(50)}
+        recorder.add(Scrape(seen(OLD, Reading(churn)), {}), START + number * TEN)
+
+    assert recorder._last is not None
+    kept = recorder._last[1].champion["old"].readings["errors"]
+    assert isinstance(kept, Reading)
+    assert len(kept.gone) == MOST_GONE
 
 
 def test_the_first_failure_of_a_running_pod_counts() -> None:
@@ -145,7 +198,8 @@ def test_with_a_silent_challenger_pod_the_others_can_prove_harm_and_not_safety()
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_without_a_ready_pod_of_the_champion_nothing_is_compared(turn: int) -> None:
-    before, after = (BOTH_BEFORE, ONE_SILENT)[::turn]
+    fresh = {**ONE_SILENT, **seen(TALKS, read(0, 0))}
+    before, after = (BOTH_BEFORE, fresh)[::turn]
 
     closed = bucket(Scrape(before, CHAMPION_BEFORE), Scrape(after, CHAMPION_AFTER))
 
@@ -156,7 +210,7 @@ def test_without_a_ready_pod_of_the_champion_nothing_is_compared(turn: int) -> N
     )
 
 
-@pytest.mark.parametrize("after", [(1020, 3), (1003, 95), None])
+@pytest.mark.parametrize("after", [(1020, 3), (1003, 95), (20, 3), None])
 def test_series_that_go_or_run_backwards_without_a_restart_are_an_error_and_no_value(
     after: tuple[float, float] | None,
 ) -> None:
