@@ -12,11 +12,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from shieldx.sidecar.whereabouts import field_of
 from shieldx.sidecar.wire import MAX_AMOUNT, MAX_OPERATIONS, Batch, Body, Item, LooseBatch
 
 MAX_METADATA_BYTES: Final = 4096
 MAX_METADATA_DEPTH: Final = 16
 QUOTES_OF_ONE_KEY: Final = 2
+UNREADABLE: Final = "not JSON that can be read"
 
 SIMPLE_FIELD: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 FIELD_AT: Final = re.compile(r" - at `\$\.?([A-Za-z0-9_]*)")
@@ -51,7 +53,7 @@ def decode[T: Body](body: bytes, shape: msgspec.json.Decoder[T]) -> T:
     except msgspec.ValidationError as error:
         raise _shape_error(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ShapeError("body", f"not JSON that can be read: {error}") from error
+        raise ShapeError(field_of(body, error), f"{UNREADABLE}: {error}") from error
     if not is_unambiguous(body, decoded):
         refuse_ambiguity(body)
     _check(decoded)
@@ -120,10 +122,8 @@ def refuse_ambiguity(body: bytes) -> None:
     """Refuse a body in which an object has a key twice: two readers would see two bodies."""
     try:
         json.loads(body, object_pairs_hook=_once)
-    except RecursionError as error:
-        raise ShapeError("body", "nested too deeply") from error
-    except ValueError as error:
-        raise ShapeError("body", f"not JSON that can be read: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ShapeError(field_of(body, error), f"{UNREADABLE}: {error}") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> None:

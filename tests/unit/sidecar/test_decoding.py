@@ -42,15 +42,15 @@ def transfer(amount: str = "5", more: str = "") -> bytes:
         (transfer("1.0"), "invalid_amount"),
         (transfer("1.5"), "invalid_amount"),
         (transfer("1e3"), "invalid_amount"),
-        (transfer("NaN"), "invalid_body"),
-        (transfer("Infinity"), "invalid_body"),
+        (transfer("NaN"), "invalid_amount"),
+        (transfer("-Infinity"), "invalid_amount"),
         (transfer("true"), "invalid_amount"),
         (transfer('"5"'), "invalid_amount"),
         (transfer("null"), "invalid_amount"),
         (transfer("0"), "invalid_amount"),
         (transfer("-0"), "invalid_amount"),
         (transfer("-1"), "invalid_amount"),
-        (transfer("05"), "invalid_body"),
+        (transfer("05"), "invalid_amount"),
         (transfer("9223372036854775808"), "invalid_amount"),
         (transfer("9" * 400), "invalid_amount"),
         (transfer("9" * 10_000), "invalid_amount"),
@@ -63,8 +63,10 @@ def transfer(amount: str = "5", more: str = "") -> bytes:
         (b'{"debit": "", "credit": "b", "amount": 1}', "invalid_debit"),
         (b'{"debit": "-a", "credit": "b", "amount": 1}', "invalid_debit"),
         (b'{"debit": "a\\n", "credit": "b", "amount": 1}', "invalid_debit"),
-        (b'{"debit": "a", "credit": "\xff", "amount": 1}', "invalid_body"),
-        (b'{"debit": "a", "credit": "\\ud800", "amount": 1}', "invalid_body"),
+        (b'{"debit": "a", "credit": "\xff", "amount": 1}', "invalid_credit"),
+        (b'{"debit": "a", "credit": "\\ud800", "amount": 1}', "invalid_credit"),
+        (b'{"debit": "a", "cre\xffdit": "b", "amount": 1}', "invalid_body"),
+        (b'{"debit": "a", "credit": "b", "amount": 1,}', "invalid_body"),
         (b'{"debit": "%b", "credit": "b", "amount": 1}' % (b"a" * 129), "invalid_debit"),
         (transfer("5", ', "kind": "Bad Kind"'), "invalid_kind"),
         (transfer("5", ', "kind": null'), "invalid_kind"),
@@ -80,7 +82,15 @@ def transfer(amount: str = "5", more: str = "") -> bytes:
         (transfer("5", ', "metadata": {"a": 1, "a": 2}'), "invalid_a"),
         (transfer("5", ', "metadata": {"a": "%s"}' % ("x" * 4096)), "invalid_metadata"),
         (transfer("5", ', "metadata": {"a": %s}' % ("[" * 20 + "]" * 20)), "invalid_metadata"),
-        (transfer("5", ', "metadata": {"a": %s}' % ("[" * 99999 + "]" * 99999)), "invalid_body"),
+        (
+            transfer("5", ', "metadata": {"a": %s}' % ("[" * 99999 + "]" * 99999)),
+            "invalid_metadata",
+        ),
+        (b"[" * 99999 + b"]" * 99999, "invalid_body"),
+        (transfer("5", ', "metadata": {"x": ["\\\\", {"a": nan}]}'), "invalid_metadata"),
+        (transfer("5", ', "metadata": {"x": {"a": 1}}, "kind": "\\x"'), "invalid_kind"),
+        (transfer("NaN", ', "metadata": {}').replace(b" ", b" " * 1500), "invalid_amount"),
+        (transfer("NaN", ', "metadata": {}').replace(b" ", b" " * 4000), "invalid_body"),
     ],
 )
 def test_a_malformed_transfer_is_refused_by_the_name_of_its_field(body: bytes, code: str) -> None:
@@ -167,6 +177,25 @@ def test_a_malformed_operation_harms_only_itself() -> None:
 def test_a_malformed_batch_is_refused_as_a_whole(body: bytes) -> None:
     with pytest.raises(ShapeError):
         decode_batch(body)
+
+
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        (b'{"type": "consume", "account": "a", "amount": NaN}', "invalid_amount"),
+        (b'{"type": "consume", "account": "\xff", "amount": 1}', "invalid_account"),
+        (b'{"type": "void", "hold": "h", "hold": "h"}', "invalid_hold"),
+        (b'{"metadata": %b}' % (b"[" * 99999 + b"]" * 99999), "invalid_metadata"),
+        (b"NaN", "invalid_body"),
+    ],
+)
+def test_a_batch_that_cannot_be_read_is_refused_by_the_field_of_its_operation(
+    item: bytes, code: str
+) -> None:
+    with pytest.raises(ShapeError) as refused:
+        decode_batch(b'{"operations": [{"type": "void", "hold": "h"}, %b]}' % item)
+
+    assert refused.value.code == code
 
 
 @pytest.mark.parametrize("item", ['{"type": "void", "hold": "h"}', "7"])
