@@ -116,7 +116,7 @@ def _arms(names: Sequence[str], asked_for: Range, target: str) -> tuple[list[Pod
 
 
 def _pod(name: str) -> Pod:
-    return Pod(uid=name, name=name, ip="", started_at=0.0, restarts=0, ready=True)
+    return Pod(uid=name, name=name, ip="", started_at=0.0, restarts=0, ready=True, watched=False)
 
 
 def _rates(experiment: Experiment, baseline: Baseline) -> dict[str, float]:

@@ -141,9 +141,12 @@ def remembering(
 def restarted_between(name: str, start: float, earlier: PodReadings, now: PodReadings) -> bool:
     """Whether a container of the pod began anew after the earlier reading, of the round at `start`.
 
-    A reading may be from before a restart that its own round already knew of.
+    A reading may be from before a restart that its own round already knew of. Where nobody knows of
+    restarts, counts that fell tell of one.
     """
-    first = earlier.readings[name]
+    first, last = earlier.readings[name], now.readings[name]
+    if not now.pod.watched:
+        return isinstance(first, Reading) and isinstance(last, Reading) and _fell(first, last)
     taken_at = first.taken_at if isinstance(first, Reading) else None
     # Kubernetes tells whole seconds.
     since = now.pod.started_at + 1 > (start if taken_at is None else taken_at)

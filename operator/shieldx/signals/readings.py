@@ -17,7 +17,7 @@ class Pod:
 
     `started_at`: the newest start of one of its containers, seconds since 1970; `restarts`: the
     sum over its containers. `ledger` and `relay_port`: the ledger that it has a relay to, and where
-    that shows its metrics.
+    that shows its metrics. `watched`: whether its restarts are known; of the past they are not.
     """
 
     uid: str
@@ -28,6 +28,7 @@ class Pod:
     ready: bool
     ledger: str | None = None
     relay_port: int | None = None
+    watched: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,16 @@ def test_a_counter_that_fell_with_a_restart_has_counted_what_it_shows() -> None:
     assert challenger(seen(before, read(50, 9)), seen(after, read(20, 2))) == (80, 1, 20, 2)
 
 
+def test_of_a_pod_whose_restarts_nobody_knows_a_fall_tells_of_one() -> None:
+    past = replace(pod("past"), watched=False)
+    before, after = seen(past, read(50, 9)), seen(past, read(20, 2))
+
+    closed = bucket(Scrape(CHAMPION_BEFORE, before), Scrape(CHAMPION_AFTER, after))
+
+    assert closed.metrics["errors"].counts == (80, 1, 20, 2)
+    assert closed.challenger_restarted
+
+
 def closed_of(shown: Sequence[tuple[float, float]]) -> list[Bucket]:
     """Return the buckets of a challenger pod that never restarts and shows this, round by round."""
     recorder, new = Recorder(["errors"], TEN), pod("new")
