@@ -127,7 +127,9 @@ CREATED: Final = [
     *(
         Case(EXPERIMENT, GUARDRAIL.removesuffix(".0"), [BARE | wrong], says)
         for wrong, says in (
-            ({"counter": "requests_total"}, "counter and bad belong together"),
+            ({"counter": "requests_total"}, "needs bad (which of its series are bad"),
+            ({"histogram": "seconds", "quantile": "0.9", "of": "all"}, "goes without counter"),
+            ({"counter": "failed_total", "of": "failed_total"}, "must be another counter"),
             ({"histogram": "seconds"}, "histogram and quantile belong together"),
             ({"histogram": "seconds", "quantile": "0.4"}, "quantile must be from 0.5 to 0.9999"),
             ({"histogram": "seconds", "quantile": "p95"}, "quantile must be from 0.5 to 0.9999"),

@@ -41,7 +41,13 @@ _MEANS: Final[Mapping[str, Callable[[str], object]]] = {
     "quantile": float,
 }
 # What a guardrail measures by; the fields of a pair belong together.
-_PAIRS: Final = ({"counter", "bad"}, {"histogram", "quantile"}, {"ledgerRef", "refusals"})
+_PAIRS: Final = (
+    {"counter", "bad"},
+    {"counter", "of"},
+    {"counter", "bad", "of"},
+    {"histogram", "quantile"},
+    {"ledgerRef", "refusals"},
+)
 _MEASURES: Final = frozenset().union(*_PAIRS)
 
 
@@ -156,8 +162,8 @@ def _check_meanings(spec: Json) -> None:
     for at, guardrail in enumerate(spec["metrics"]["guardrails"]):
         if guardrail.keys() & _MEASURES not in _PAIRS:
             raise ValueError(
-                f"spec.metrics.guardrails[{at}] must have either counter and bad, histogram and "
-                "quantile, or ledgerRef and refusals: true"
+                f"spec.metrics.guardrails[{at}] must have either counter with bad or of, histogram "
+                "and quantile, or ledgerRef and refusals: true"
             )
         if len(guardrail.get("margin", {"absent": ""})) != 1:
             where = f"spec.metrics.guardrails[{at}].margin"

@@ -207,15 +207,19 @@ def _query(guardrail: Guardrail | None, name: str) -> Json:
     match None if guardrail is None else guardrail.measure:
         case None:
             return {"all": "pods, bucket by bucket", "bad": "those with a restart"}
-        case BadShare(counter, bad, among, ledger):
-            of = {} if ledger is None else {"relay": f"of each pod to the ledger {ledger}"}
-            every = f"{counter}{{{among}}}" if among else counter
+        case BadShare(counter, bad, among, ledger, of):
+            relay = {} if ledger is None else {"relay": f"of each pod to the ledger {ledger}"}
             both = ",".join(part for part in (among, bad) if part)
-            return {"all": every, "bad": f"{counter}{{{both}}}", **of}
+            every = of or _selected(counter, among)
+            return {"all": every, "bad": _selected(counter, both), **relay}
         case Slowness(histogram):
             boundary = name.removeprefix(f"{histogram_of(name)}<=")
             every = f'{histogram}_bucket{{le="+Inf"}}'
             return {"all": every, "bad": f'{every} less {histogram}_bucket{{le="{boundary}"}}'}
+
+
+def _selected(counter: str, matchers: str) -> str:
+    return f"{counter}{{{matchers}}}" if matchers else counter
 
 
 def _exact(

@@ -15,9 +15,11 @@ MOST_BOUNDARIES: Final = 8
 def asked(guardrail: Guardrail) -> Question:
     """Return what to read for a guardrail; InvalidSelectorError where its `bad` means nothing."""
     match guardrail.measure:
-        case BadShare(counter, bad, among, ledger):
-            counted = Selector.parse(among) if among else EVERYTHING
-            return Counter(guardrail.name, counter, Selector.parse(bad), counted, ledger)
+        case BadShare(counter, bad, among, ledger, of):
+            bad_ones, counted = (
+                Selector.parse(text) if text else EVERYTHING for text in (bad, among)
+            )
+            return Counter(guardrail.name, counter, bad_ones, counted, ledger, of)
         case Slowness(histogram):
             return Histogram(guardrail.name, histogram)
 

@@ -76,13 +76,15 @@ type Source = PodsEndpoint | PrometheusServer
 class BadShare:
     """A counter of which some series are bad, by label matchers; `among`: those that count at all.
 
-    With a `ledger` it is one of the pod's relay to that ledger, and not of the app itself.
+    With a `ledger` it is one of the pod's relay to that ledger, and not of the app itself. With
+    `of`, another counter of the app, that one counts all.
     """
 
     counter: str
     bad: str
     among: str = ""
     ledger: str | None = None
+    of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,8 @@ def _guardrail(guardrail: Mapping[str, Any]) -> Guardrail:
 
 def _measure(guardrail: Mapping[str, Any]) -> Measure:
     if "counter" in guardrail:
-        return BadShare(guardrail["counter"], guardrail["bad"])
+        bad, of = guardrail.get("bad", ""), guardrail.get("of")
+        return BadShare(guardrail["counter"], bad, of=of)
     if "ledgerRef" in guardrail:
         return BadShare(RELAY_ANSWERS, REFUSED, DECIDED, guardrail["ledgerRef"])
     return Slowness(guardrail["histogram"], float(guardrail["quantile"]))

@@ -315,7 +315,9 @@ def _arm(
     for uid, now in after.items():
         earlier = before.get(uid)
         last = now.readings[name]
-        shown = shown or (isinstance(last, Reading) and bool(last.series))
+        shown = shown or (
+            isinstance(last, Reading) and any(not it.again for it in last.series.values())
+        )
         delta = counted_between(name, start, earlier, now)
         if not isinstance(delta, Problem):
             counts[uid] = delta

@@ -26,6 +26,8 @@ UNKNOWN_PAST: Final = Problem(Trouble.NOT_SCRAPED, "its counts before the bucket
 _NOTHING_YET: Final = Reading({})
 # Series of one pod that are gone and remembered: labels that change for ever fill no memory.
 MOST_GONE: Final = 1000
+# Of two counters one may be a little ahead of the other at the moment of a reading.
+FEW_MORE: Final = 10
 # So many rounds without a fall are believed again: something inside the pod had died, and no more.
 DOUBTED_ROUNDS: Final = 10
 
@@ -108,7 +110,12 @@ def _added(grown: Sequence[tuple[Series, float]], pod: str) -> Counted | Problem
         if series.le is not None:
             at_most[series.le] = at_most.get(series.le, 0.0) + n
     if not at_most:
-        return Counted(sum(n for _, n in grown), sum(n for it, n in grown if it.bad))
+        n = sum(n for it, n in grown if not it.again)
+        bad = sum(n for it, n in grown if it.bad)
+        if bad - n > max(FEW_MORE, n / 10):
+            message = f"pod {pod} counted {bad:.0f} bad events of {n:.0f}: of must count them all"
+            return Problem(Trouble.MALFORMED, message)
+        return Counted(n, min(bad, n))
     rising = [at_most[le] for le in sorted(at_most)]
     if any(more < less for less, more in pairwise(rising)):
         message = f"the histogram of pod {pod} grew less at one boundary than at a lower one"

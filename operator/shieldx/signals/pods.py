@@ -91,17 +91,19 @@ def parse(text: str, questions: Sequence[Question], pod: str) -> Mapping[str, Re
 
 
 def _parse(text: str, question: Question, pod: str) -> Reading | Problem:
-    # Only the lines of this metric are parsed: a page of megabytes would hold up everybody.
-    name = question.metric
-    starts = f"{name}{{", f"{name} ", f"{name}\t"
+    # Only the lines of these metrics are parsed: a page of megabytes would hold up everybody.
+    names = question.metrics
+    starts = tuple(f"{name}{after}" for name in names for after in ("{", " ", "\t"))
     lines = [
-        line for line in text.split("\n") if name in line and line.lstrip(" \t").startswith(starts)
+        line
+        for line in text.split("\n")
+        if any(name in line for name in names) and line.lstrip(" \t").startswith(starts)
     ]
     if len(lines) > MOST_SERIES:
         return malformed(pod, question, f"more than {MOST_SERIES} series")
     try:
         samples: list[Sample] = [
-            (sample.labels, float(sample.value))
+            (sample.name, sample.labels, float(sample.value))
             for family in text_string_to_metric_families("\n".join([*lines, ""]))
             for sample in family.samples
         ]

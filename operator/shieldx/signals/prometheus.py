@@ -82,7 +82,7 @@ class PrometheusSource:
 
     def query(self, questions: Sequence[Question], pods: Sequence[Pod]) -> str:
         """Return the selector of all raw samples that a round needs, in PromQL."""
-        names = sorted({question.metric for question in questions})
+        names = sorted({name for question in questions for name in question.metrics})
         matchers = [
             f"{NAME}=~{json.dumps('|'.join([*names, UP]))}",
             f"{self._pod_label}=~{json.dumps('|'.join(_escaped(pod.name) for pod in pods))}",
@@ -99,7 +99,7 @@ class PrometheusSource:
         fresh = [
             each
             for each in found
-            if each.metric[NAME] == question.metric and at - each.newest.at <= self._fresh_seconds
+            if each.metric[NAME] in question.metrics and at - each.newest.at <= self._fresh_seconds
         ]
         targets = {_part(each, labels) for each in fresh}
         if len(targets) > 1:
@@ -117,7 +117,11 @@ class PrometheusSource:
         if any(up.newest.value != 1 for up in ups if at - up.newest.at <= self._fresh_seconds):
             return _unscraped(f"could not scrape pod {pod.name}")
         samples = [
-            ({k: v for k, v in each.metric.items() if k not in labels | {NAME}}, each.newest.value)
+            (
+                each.metric[NAME],
+                {k: v for k, v in each.metric.items() if k not in labels | {NAME}},
+                each.newest.value,
+            )
             for each in fresh
             if each.newest.at == scraped
         ]

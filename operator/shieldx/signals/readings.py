@@ -35,7 +35,8 @@ class Pod:
 class Counter:
     """A counter to watch, under the name of its guardrail, and which of its series are bad.
 
-    Only series that `among` selects count. With a `ledger` it is of the pod's relay to it.
+    Only series that `among` selects count. With a `ledger` it is of the pod's relay to it. With
+    `of` the counter is of bad events alone, and that one of all.
     """
 
     name: str
@@ -43,11 +44,17 @@ class Counter:
     bad: Selector
     among: Selector = EVERYTHING
     ledger: str | None = None
+    of: str | None = None
 
     @property
     def metric(self) -> str:
-        """The name of its series."""
+        """The name of the series of which some are bad."""
         return self.counter
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all its series."""
+        return (self.counter,) if self.of is None else (self.counter, self.of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +69,25 @@ class Histogram:
         """The name of its series."""
         return f"{self.histogram}_bucket"
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all its series."""
+        return (self.metric,)
+
 
 type Question = Counter | Histogram
 
 
 class Series(NamedTuple):
-    """Raw value of one series, and whether the selector calls it bad; of a histogram its `le`."""
+    """Raw value of one series, and whether the selector calls it bad; of a histogram its `le`.
+
+    `again`: its events are counted by another series as well, which says that they happened.
+    """
 
     value: float
     bad: bool = False
     le: float | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +160,7 @@ class MetricSource(Protocol):
 
 def reading(series: Mapping[str, Series], *, taken_at: float | None = None) -> Reading | Problem:
     """Return a reading if every value can be a count of events."""
-    for labels, (value, _, _) in series.items():
+    for labels, (value, *_) in series.items():
         if not (0 <= value <= LARGEST_COUNT and value.is_integer()):  # False for NaN, too.
             return Problem(Trouble.MALFORMED, f"{value} of {{{labels}}} is no count of events")
     return Reading(series, taken_at)

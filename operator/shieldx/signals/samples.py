@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from typing import Final
 
@@ -20,24 +20,26 @@ from shieldx.signals.readings import (
 MOST_SERIES: Final = 2000
 LE: Final = "le"
 
-type Sample = tuple[Mapping[str, str], float]
+type Sample = tuple[str, Mapping[str, str], float]
 
 
 def reading_of(
     question: Question, samples: Iterable[Sample], pod: str, *, taken_at: float | None = None
 ) -> Reading | Problem:
-    """Return the reading of a counter or histogram from the samples of one pod.
+    """Return the reading of a counter or histogram from the samples of one pod, each with a name.
 
     A counter without samples has counted nothing yet: clients differ in whether they even
     declare it before the first event.
     """
     series: dict[str, Series] = {}
-    known: set[str] = set()
-    for labels, value in samples:
-        if isinstance(question, Counter) and not question.among.matches(labels):
+    known: set[str] | None = None
+    for name, labels, value in samples:
+        if name == question.metric:
+            known = (known or set()) | labels.keys()
+        if isinstance(question, Counter) and not _counts(question, name, labels):
             continue
         try:
-            key, found = _series(question, labels, value)
+            key, found = _series(question, name, labels, value)
         except ValueError:
             return malformed(pod, question, f"le={labels.get(LE)!r} is no boundary")
         if key in series:
@@ -45,17 +47,12 @@ def reading_of(
         if len(series) == MOST_SERIES:
             return malformed(pod, question, f"more than {MOST_SERIES} series")
         series[key] = found
-        known |= labels.keys()
     match question:
-        case Counter():
-            missing = [it.label for it in question.bad.matchers if it.label not in known]
-            if series and missing:
-                # To Prometheus a missing label is empty, so a mistyped one would call nothing bad.
-                message = f"{question.metric} of pod {pod} has no label {missing[0]!r}: "
-                return Problem(Trouble.NO_LABEL, f"{message}{sorted(known)}")
-        case Histogram():
-            if fault := _fault(series):
-                return malformed(pod, question, fault)
+        case Counter() if known is not None and (missing := _missing(question, known)):
+            message = f"{question.metric} of pod {pod} has no label {missing!r}: {sorted(known)}"
+            return Problem(Trouble.NO_LABEL, message)
+        case Histogram() if fault := _fault(series):
+            return malformed(pod, question, fault)
     return reading(series, taken_at=taken_at)
 
 
@@ -64,11 +61,33 @@ def malformed(pod: str, question: Question, fault: str) -> Problem:
     return Problem(Trouble.MALFORMED, f"{question.metric} of pod {pod}: {fault}")
 
 
-def _series(question: Question, labels: Mapping[str, str], value: float) -> tuple[str, Series]:
+def _counts(question: Counter, name: str, labels: Mapping[str, str]) -> bool:
+    """Whether a series is one of those that are counted."""
+    if name == question.of:
+        return True
+    wanted = question.among if question.of is None else question.bad
+    return wanted.matches(labels)
+
+
+def _missing(question: Counter, known: Collection[str]) -> str | None:
+    """Return a label that `bad` asks for and no series has.
+
+    To Prometheus a missing label is empty, so a mistyped one would call nothing bad.
+    """
+    missing = (it.label for it in question.bad.matchers if it.label not in known)
+    return next(missing, None)
+
+
+def _series(
+    question: Question, name: str, labels: Mapping[str, str], value: float
+) -> tuple[str, Series]:
     """Return a series and its key; ValueError if it should have a boundary and has none."""
     match question:
-        case Counter():
+        case Counter(of=None):
             return _key(labels), Series(value, bad=question.bad.matches(labels))
+        case Counter():
+            bad = name != question.of
+            return f"{name} {_key(labels)}", Series(value, bad=bad, again=bad)
         case Histogram():
             # One boundary may be written in several ways, 1 and 1.0.
             le = float(labels.get(LE, ""))

@@ -83,7 +83,7 @@ def test_a_narrow_terminal_gets_no_longer_lines_and_no_colours(width: int) -> No
         (
             "counter: http_requests_total, ",
             "",
-            "spec.metrics.guardrails[0] must have either counter and bad, histogram",
+            "spec.metrics.guardrails[0] must have either counter with bad or of",
         ),
         ("pods: {port: 8080}", "", "spec.metrics.source must have exactly one of pods and"),
         ("margin: {", "colour: red, margin: {", "spec.metrics.guardrails[0] must not contain"),

@@ -14,7 +14,7 @@ from shieldx.signals import prometheus_server
 from shieldx.signals.prometheus import PrometheusSource
 from shieldx.signals.prometheus_server import Prometheus, Prometheuses
 from shieldx.signals.readings import Counter, Pod, Problem, Reading, Series, Trouble
-from shieldx.signals.selector import Selector
+from shieldx.signals.selector import EVERYTHING, Selector
 
 ERRORS = Counter("errors", "http_requests_total", Selector.parse('code=~"5.."'))
 POD = Pod("u", "shop.a", "127.0.0.1", 0, 0, ready=True)
@@ -156,6 +156,25 @@ async def test_the_question_names_counters_pods_and_labels(session: aiohttp.Clie
     assert source.query([ERRORS], [POD]) == (
         '{__name__=~"http_requests_total|up",pod_name=~"shop\\\\.a",namespace="a\\"b"}[64000ms]'
     )
+
+
+async def test_two_counters_are_asked_for_in_one_question(session: aiohttp.ClientSession) -> None:
+    failed = Counter("errors", "failed_total", EVERYTHING, of="requests_total")
+    shown = {"failed_total": "3", "requests_total": "20"}
+    series = [({"__name__": name}, AT - 3, value) for name, value in shown.items()]
+    async with serving(answering(matrix(up(AT - 3), *series))) as url:
+        source = PrometheusSource(
+            Prometheus(session, url), match_labels={}, pod_label="pod", scrape_interval_seconds=10
+        )
+        seen = await source.scrape([failed], [POD], [], at=AT)
+
+    assert '__name__=~"failed_total|requests_total|up"' in source.query([failed], [POD])
+    read = seen.champion[POD.uid].readings["errors"]
+    assert isinstance(read, Reading)
+    assert sorted(read.series.values()) == [
+        Series(3, bad=True, again=True),
+        Series(20, bad=False),
+    ]
 
 
 async def test_a_server_that_hangs_is_left_alone_and_holds_up_nobody(
