@@ -18,6 +18,7 @@ import msgspec
 import uvloop
 from aiohttp import web
 
+from shieldx.keeper.clock import ClockWatch
 from shieldx.keeper.expiry import Expiry
 from shieldx.keeper.http import OperatorOnly, Sources, private, public
 from shieldx.keeper.metrics import KeeperMetrics, exposition
@@ -96,10 +97,11 @@ async def keep(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event
         for webhook in _webhooks(options.webhooks)
     ]
     expiry = Expiry(ledger.reads.due_accounts, ledger.submit)
+    clock = ClockWatch(ledger.reads.clock_behind)
     sources = Sources(
         status=lambda: _status(ledger),
         ready=lambda: None if expiry.working else "The database does not answer.",
-        metrics=exposition(KeeperMetrics(expiry, deliveries)),
+        metrics=exposition(KeeperMetrics(expiry, clock, deliveries)),
     )
     door = OperatorOnly(TokenCache(reviewer), namespace, name)
     async with contextlib.AsyncExitStack() as stack:
@@ -110,7 +112,7 @@ async def keep(options: Options, reviewer: TokenReviewer, stopped: asyncio.Event
         if not await _migrate(ledger, stopped):
             return
         await ledger.start()
-        runs = [expiry.run(), *(delivery.run() for delivery in deliveries)]
+        runs = [expiry.run(), clock.run(), *(delivery.run() for delivery in deliveries)]
         if options.receipt_keys and ring:
             runs.append(follow_keys(options.receipt_keys, ring, ledger.seal_with))
         working = [asyncio.create_task(run) for run in runs]

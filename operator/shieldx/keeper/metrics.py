@@ -6,15 +6,19 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from shieldx.keeper.clock import ClockWatch
 from shieldx.keeper.expiry import Expiry
 from shieldx.keeper.webhooks import Delivery
 
 
 class KeeperMetrics(Collector):
-    """Settled accounts, failures, whether the keeper can work, and how far webhooks are."""
+    """What was settled or failed, whether the keeper and the clock work, how far webhooks are."""
 
-    def __init__(self, expiry: Expiry, deliveries: Sequence[Delivery] = ()) -> None:
+    def __init__(
+        self, expiry: Expiry, clock: ClockWatch, deliveries: Sequence[Delivery] = ()
+    ) -> None:
         self._expiry = expiry
+        self._clock = clock
         self._deliveries = deliveries
 
     def collect(self) -> Iterable[Metric]:
@@ -32,6 +36,11 @@ class KeeperMetrics(Collector):
             "shieldx_keeper_working",
             "1 if the last look for due accounts had an answer.",
             int(self._expiry.working),
+        )
+        yield GaugeMetricFamily(
+            "shieldx_keeper_clock_behind_seconds",
+            "By how much the database's clock is behind the ledger's time, which stands still.",
+            self._clock.behind_seconds,
         )
         yield from self._webhooks()
 

@@ -177,6 +177,11 @@ class Reads:
         (row,) = await self.fetch("status")
         return dict(row)
 
+    async def clock_behind(self) -> int:
+        """Return by how many microseconds the clock is behind the shard's time; mostly 0."""
+        (row,) = await self.fetch("clock_behind")
+        return int(row["behind"])
+
     async def fetch(self, query: str, *arguments: object) -> list[dict[str, Any]]:
         """Run one named query."""
         return await self.pool.fetch(QUERIES[query], *arguments)

@@ -168,6 +168,11 @@ select
     (select max(m.number) from migrations as m) as schema_version
 from head as h;
 
+-- name: clock_behind
+-- By how many microseconds the database's clock is behind the shard's time, which then stands still.
+select greatest(h.at - clock_microseconds(), 0) as behind
+from head as h;
+
 -- name: span
 -- The numbers between which the transfers from one time on ($1) and before another ($2) lie.
 select
