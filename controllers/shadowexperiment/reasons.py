@@ -16,7 +16,7 @@ from controllers.shadowexperiment.progress import Outcome, Progress
 from controllers.shadowexperiment.shown import e_value
 from controllers.shadowexperiment.verdicts import Judgment
 from shieldx.judgement.engine import DOUBTFUL_EVIDENCE, DOUBTFUL_PROBABILITY, doubtful
-from shieldx.signals.buckets import EvidenceState
+from shieldx.signals.states import EvidenceState
 
 
 class Why(StrEnum):

@@ -17,7 +17,8 @@ from controllers.shadowexperiment.shown import Flow, Risks, Shown, shown
 from shieldx.judgement.engine import Engine, answerable, question
 from shieldx.judgement.trajectory import Point
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
-from shieldx.signals.buckets import Bucket, EvidenceState
+from shieldx.signals.buckets import Bucket
+from shieldx.signals.states import EvidenceState
 from shieldx.stats import MetricReport, Report, Verdict
 
 # As many as the status may hold.

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 
-from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, Recorder
+from shieldx.signals.buckets import Bucket, Recorder
 from shieldx.signals.prometheus import PrometheusSource
 from shieldx.signals.prometheus_server import Prometheus
 from shieldx.signals.readings import (
@@ -23,6 +23,7 @@ from shieldx.signals.readings import (
     Trouble,
 )
 from shieldx.signals.selector import Selector
+from shieldx.signals.states import EvidenceReason, EvidenceState
 from tests.support.exposed import Exposed
 from tests.support.prometheus import SCRAPE_SECONDS, PrometheusServer
 

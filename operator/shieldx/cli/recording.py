@@ -16,7 +16,8 @@ import msgspec
 from shieldx.cli.experiment_file import Experiment, ExperimentFileError, experiment_of
 from shieldx.judgement.trajectory import Point, Trajectory
 from shieldx.resources.shadowexperiment import API_VERSION, KIND, RUN_KIND
-from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, MetricBucket
+from shieldx.signals.buckets import Bucket, MetricBucket
+from shieldx.signals.states import EvidenceReason, EvidenceState
 from shieldx.stats import RESTARTS, Dispersion
 
 type Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]

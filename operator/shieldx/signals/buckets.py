@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Final, Self
 
 from shieldx.signals.counts import (
@@ -21,6 +20,7 @@ from shieldx.signals.counts import (
     restarted_between,
 )
 from shieldx.signals.readings import PodReadings, Problem, Reading, Scrape, Trouble
+from shieldx.signals.states import Evidence, EvidenceReason, EvidenceState, Why
 from shieldx.stats import boundary_name
 
 # A round that begins later than this share of a bucket after its boundary is none.
@@ -29,43 +29,6 @@ _LATE: Final = 0.25
 _LONGEST_WAIT: Final = 10.0
 # Without a closed bucket for so many lengths, what is known is old.
 _STALE_BUCKETS: Final = 3.0
-
-
-class EvidenceState(StrEnum):
-    """What a bucket, or the present, is good for; only the last may change anything."""
-
-    INSUFFICIENT = "Insufficient"
-    STALE = "Stale"
-    PROVIDER_ERROR = "ProviderError"
-    SUFFICIENT = "Sufficient"
-
-
-class EvidenceReason(StrEnum):
-    """Why."""
-
-    COLLECTING = "Collecting"
-    NO_PODS = "NoPods"
-    NO_TRAFFIC = "NoTraffic"
-    NOT_SCRAPED = "NotScraped"
-    NO_SERIES = "NoSeries"
-    NO_LABEL = "NoLabel"
-    AMBIGUOUS = "Ambiguous"
-    MALFORMED = "Malformed"
-    NO_RELAY = "NoRelay"
-    TOO_OLD = "TooOld"
-    COUNTED = "Counted"
-
-
-type Why = tuple[EvidenceState, EvidenceReason, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A state, why, and what to say to people."""
-
-    state: EvidenceState
-    reason: EvidenceReason
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

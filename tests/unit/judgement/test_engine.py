@@ -2,7 +2,8 @@
 
 from shieldx.judgement.engine import Engine
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
-from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, MetricBucket
+from shieldx.signals.buckets import Bucket, MetricBucket
+from shieldx.signals.states import EvidenceReason, EvidenceState
 from shieldx.stats import Dispersion
 from tests.support.experiments import SPEC
 

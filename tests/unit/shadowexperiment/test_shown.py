@@ -11,7 +11,8 @@ from controllers.shadowexperiment.shown import Flow, Risks, Shown, shown
 from shieldx.judgement.beginning import MOST_BOUNDARIES
 from shieldx.judgement.engine import Engine
 from shieldx.resources.shadowexperiment import ShadowExperimentSpec
-from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, MetricBucket
+from shieldx.signals.buckets import Bucket, MetricBucket
+from shieldx.signals.states import EvidenceReason, EvidenceState
 from shieldx.stats import RESTARTS, DecisionEngine, Dispersion, MetricSpec, requests_missing
 from tests.support.crds import load_crds, nodes, schema_of
 from tests.support.experiments import SPEC, World

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from shieldx.signals.baseline import Baseline
-from shieldx.signals.buckets import Bucket, EvidenceReason, EvidenceState, Recorder
+from shieldx.signals.buckets import Bucket, Recorder
 from shieldx.signals.counts import DOUBTED_ROUNDS, MOST_GONE
 from shieldx.signals.readings import (
     Pod,
@@ -19,6 +19,7 @@ from shieldx.signals.readings import (
     Trouble,
     reading,
 )
+from shieldx.signals.states import EvidenceReason, EvidenceState
 
 START = 1_000_000.0
 TEN = 10.0

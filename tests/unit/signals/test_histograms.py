@@ -6,9 +6,10 @@ from math import inf
 import pytest
 
 from shieldx.signals.baseline import Baseline
-from shieldx.signals.buckets import Bucket, EvidenceReason, Recorder
+from shieldx.signals.buckets import Bucket, Recorder
 from shieldx.signals.pods import parse
 from shieldx.signals.readings import Histogram, Pod, PodReadings, Problem, Reading, Scrape, Series
+from shieldx.signals.states import EvidenceReason
 
 LATENCY = Histogram("latency", "http_request_duration_seconds")
 START, TEN = 1_000_000.0, 10.0

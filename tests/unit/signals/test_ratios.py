@@ -7,10 +7,11 @@ import pytest
 
 from shieldx.judgement.beginning import asked
 from shieldx.resources.shadowexperiment import BadShare, Guardrail, Margin
-from shieldx.signals.buckets import Bucket, EvidenceReason, Recorder
+from shieldx.signals.buckets import Bucket, Recorder
 from shieldx.signals.pods import parse
 from shieldx.signals.readings import Counter, Pod, PodReadings, Problem, Scrape, Trouble
 from shieldx.signals.selector import EVERYTHING, Selector
+from shieldx.signals.states import EvidenceReason
 
 START, TEN = 1_000_000.0, 10.0
 FAILED = Counter("errors", "failed_total", EVERYTHING, of="requests_total")
