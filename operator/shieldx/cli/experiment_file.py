@@ -1,13 +1,11 @@
 """Reads a ShadowExperiment from a file as the API server would: its shape, and its defaults.
 
 The shape is that of the definition in `crds/`, closed: a field that does not exist is refused and
-not dropped. Of the rules beside it those are checked without which the spec cannot be read; the API
-server knows them all (`kubectl apply --dry-run=server`).
+not dropped. The rules beside it are in `experiment_rules`.
 """
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,39 +14,15 @@ from typing import Any, Final
 import fastjsonschema
 import yaml
 
-from shieldx.resources.durations import parse_duration
-from shieldx.resources.shadowexperiment import (
-    API_VERSION,
-    KIND,
-    ShadowExperimentSpec,
-    parse_percentage,
-)
+from shieldx.cli.experiment_rules import broken_rule
+from shieldx.judgement.beginning import asked
+from shieldx.resources.shadowexperiment import API_VERSION, KIND, ShadowExperimentSpec
+from shieldx.signals.selector import InvalidSelectorError
 
 type Json = dict[str, Any]
 
 STANDARD_INPUT: Final = Path("-")
 LONGEST_SAID: Final = 500
-# Fields whose text means a number, by name, wherever they are in the spec.
-_MEANS: Final[Mapping[str, Callable[[str], object]]] = {
-    **dict.fromkeys(
-        ("for", "warmUp", "requestTimeout", "bucket", "minDuration", "maxDuration"), parse_duration
-    ),
-    **dict.fromkeys(
-        ("absolute", "relative", "tolerance", "baseRate", "rollbackRisk", "promotionRisk"),
-        parse_percentage,
-    ),
-    "scrapeInterval": parse_duration,
-    "quantile": float,
-}
-# What a guardrail measures by; the fields of a pair belong together.
-_PAIRS: Final = (
-    {"counter", "bad"},
-    {"counter", "of"},
-    {"counter", "bad", "of"},
-    {"histogram", "quantile"},
-    {"ledgerRef", "refusals"},
-)
-_MEASURES: Final = frozenset().union(*_PAIRS)
 
 
 class ExperimentFileError(Exception):
@@ -73,11 +47,16 @@ def experiment_of(document: Json, file: str) -> Experiment:
     definition = _definition()
     filled = _defaulted(definition, document)
     _check_shape(file, definition, filled)
+    if broken := broken_rule(definition, filled):
+        raise ExperimentFileError(f"{file}: {broken}")
+    spec = ShadowExperimentSpec.parse(filled["spec"])
     try:
-        _check_meanings(filled["spec"])
-        spec = ShadowExperimentSpec.parse(filled["spec"])
-    except ValueError as error:
-        raise ExperimentFileError(f"{file}: {error}") from error
+        for guardrail in spec.guardrails:
+            asked(guardrail)
+    except InvalidSelectorError as malformed:
+        raise ExperimentFileError(
+            f"{file}: spec.metrics.guardrails[].bad: {malformed}"
+        ) from malformed
     return Experiment(str(filled["metadata"].get("name", "unnamed")), spec)
 
 
@@ -143,39 +122,5 @@ def _check_shape(file: str, definition: Json, document: Json) -> None:
         fastjsonschema.compile(definition, use_default=False)(document)
     except fastjsonschema.JsonSchemaValueException as error:
         said = str(error.message).replace("data.", "", 1).removeprefix("data ")[:LONGEST_SAID]
-        raise ExperimentFileError(f"{file}: {said}") from error
-
-
-def _check_meanings(spec: Json) -> None:
-    """Say which field means nothing: the parser, which comes next, only says what is wrong."""
-    for path, name, value in _texts("spec", spec):
-        if name in _MEANS:
-            try:
-                _MEANS[name](value)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from error
-    weights = [step["weight"] for step in spec["strategy"]["steps"]]
-    if weights != sorted(set(weights)):
-        raise ValueError("spec.strategy.steps must have ascending weights, each once: sort them")
-    if len(spec["metrics"]["source"]) != 1:
-        raise ValueError("spec.metrics.source must have exactly one of pods and prometheus")
-    for at, guardrail in enumerate(spec["metrics"]["guardrails"]):
-        if guardrail.keys() & _MEASURES not in _PAIRS:
-            raise ValueError(
-                f"spec.metrics.guardrails[{at}] must have either counter with bad or of, histogram "
-                "and quantile, or ledgerRef and refusals: true"
-            )
-        if len(guardrail.get("margin", {"absent": ""})) != 1:
-            where = f"spec.metrics.guardrails[{at}].margin"
-            raise ValueError(f"{where} must say exactly one of absolute and relative")
-
-
-def _texts(path: str, value: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield every text in a spec with its path and the name of its field."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in inside:
-        here = f"{path}[{key}]" if isinstance(key, int) else f"{path}.{key}"
-        if isinstance(inner, str):
-            yield here, str(key), inner
-        elif isinstance(inner, dict | list):
-            yield from _texts(here, inner)
+        quotes = ": put it in quotes" if said.endswith("must be string") else ""
+        raise ExperimentFileError(f"{file}: {said}{quotes}") from error
