@@ -39,7 +39,7 @@ def answer(question: Question, form: Format) -> int:
     """Explain, and return the exit code."""
     try:
         explanation = explain(_trial(question))
-    except (NotFoundError, KubeError, OSError, ValueError, yaml.YAMLError) as error:
+    except (NotFoundError, KubeError, OSError, ValueError) as error:
         sys.stderr.write(f"shieldx explain: {error}\n")
         return UNKNOWN
     write(explanation, page(explanation), form)
@@ -48,8 +48,7 @@ def answer(question: Question, form: Format) -> int:
 
 def _trial(question: Question) -> Trial:
     if question.file is not None:
-        text = sys.stdin.read() if str(question.file) == "-" else question.file.read_text()
-        return _parsed(yaml.safe_load(text))
+        return _parsed(_read(question.file))
     namespace = question.namespace or current_namespace()
     found = asyncio.run(_find(namespace, str(question.name)))
     if found is None:
@@ -58,6 +57,19 @@ def _trial(question: Question) -> Trial:
             f"see: kubectl get shadowexperiments,experimentruns -n {namespace}"
         )
     return _parsed(found)
+
+
+def _read(file: Path) -> Any:
+    try:
+        return yaml.safe_load(sys.stdin if str(file) == "-" else file.read_text())
+    except OSError as error:
+        raise NotFoundError(f"{file} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise NotFoundError(
+            f"{file} is no YAML: {said}; read an experiment with: kubectl get {KIND.lower()} NAME "
+            "-o yaml"
+        ) from error
 
 
 async def _find(namespace: str, name: str) -> Json | None:

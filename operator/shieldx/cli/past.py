@@ -52,6 +52,20 @@ def read_past(asked_for: Range, experiment: Experiment) -> Recording:
             "the experiment reads its pods, who keep no past: give it "
             "metrics.source.prometheus with the matchLabels and scrapeInterval of that Prometheus"
         )
+    if not asked_for.url.startswith(("http://", "https://")):
+        raise RecordingError(
+            f"--prometheus is an address such as http://localhost:9090, and not {asked_for.url}"
+        )
+    for option, names in (
+        ("--champion", asked_for.champion),
+        ("--challenger", asked_for.challenger),
+    ):
+        try:
+            re.compile(names or "")
+        except re.error as error:
+            raise RecordingError(
+                f"{option} is a regular expression of names of pods: {names} is none, {error}"
+            ) from error
     length = experiment.spec.decision.bucket.total_seconds()
     seconds = (asked_for.end - asked_for.begin).total_seconds()
     if not length <= seconds <= MOST_BUCKETS * length:

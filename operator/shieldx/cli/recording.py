@@ -83,8 +83,13 @@ def read_recording(file: Path, experiment: Experiment | None) -> Recording:
         document = msgspec.json.decode(text, type=Document)
     except OSError as error:
         raise RecordingError(f"{file} cannot be read: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except msgspec.ValidationError as error:
         raise RecordingError(f"{file}: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordingError(
+            f"{file}: {error}; a recording is JSON, such as: kubectl get {RUN_KIND.lower()} NAME "
+            "-o json"
+        ) from error
     if experiment is None:
         if document.experiment is None:
             raise RecordingError(f"{file} has no experiment: say which with --experiment FILE")

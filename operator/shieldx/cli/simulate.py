@@ -5,7 +5,7 @@ exactly as bad as a margin (which must hardly ever be promoted), and one that is
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf, isinf
@@ -84,7 +84,9 @@ def run(asked: Question) -> Simulation:
     base_rates = _base_rates(
         {each.name: each.base_rate for each in spec.guardrails}, asked.base_rates
     )
-    horizon = parse_duration(asked.horizon) if asked.horizon else spec.decision.max_duration
+    horizon = spec.decision.max_duration
+    if asked.horizon:
+        horizon = _typed("--horizon", asked.horizon, parse_duration)
     if horizon < spec.decision.bucket:
         raise QuestionError(f"--horizon is at least one bucket, and {asked.horizon} is less")
     metrics = [each for each in question_of(experiment, base_rates) if each.name != RESTARTS.name]
@@ -113,6 +115,14 @@ def run(asked: Question) -> Simulation:
     return Simulation(experiment, asked, metrics, weights, horizon, runs, int(str(seed)), forecasts)
 
 
+def _typed[T](option: str, text: str, meaning: Callable[[str], T]) -> T:
+    """Return what an option means; QuestionError, with its name, if it means nothing."""
+    try:
+        return meaning(text)
+    except ValueError as error:
+        raise QuestionError(f"{option}: {error}") from error
+
+
 def question_of(experiment: Experiment, base_rates: Mapping[str, float]) -> Sequence[MetricSpec]:
     """Return the metrics that the engine is asked about."""
     return question(experiment.spec, 0, base_rates)[0]
@@ -125,7 +135,7 @@ def _base_rates(assumed: Mapping[str, float], said: Sequence[str]) -> dict[str, 
         name, sign, share = each.rpartition("=")
         if sign and name not in rates:
             raise QuestionError(f"--base-rate {each}: no guardrail is called {name}")
-        rate = parse_percentage(share)
+        rate = _typed("--base-rate", share, parse_percentage)
         if not 0.0 < rate < 1.0:
             raise QuestionError(f"--base-rate {each}: say a percentage above 0% and below 100%")
         rates |= {name: rate} if sign else dict.fromkeys(rates, rate)

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,6 +167,22 @@ def test_what_is_no_experiment_is_said(live: dict[str, Any], said: str) -> None:
 
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "cannot be read: No such file"), ("a: [", "is no YAML"), ("\0", "is no YAML")],
+)
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path, text: str | None, said: str) -> None:
+    file = tmp_path / "trial.yaml"
+    if text is not None:
+        file.write_text(text)
+
+    result = CliRunner().invoke(app, ["explain", "-f", str(file)])
+
+    assert result.exit_code == 2
+    assert f"shieldx explain: {file} {said}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_without_a_cluster_it_says_which_one_to_name() -> None:

@@ -148,4 +148,27 @@ def test_what_is_wrong_is_said(tmp_path: Path, change: dict[str, Any], said: str
 
 
 def test_what_is_no_json_is_said(tmp_path: Path) -> None:
-    assert "recorded.json: " in replayed(tmp_path, "{").stderr
+    said = replayed(tmp_path, "{").stderr
+
+    assert "recorded.json: " in said
+    assert "kubectl get experimentrun NAME -o json" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--prometheus", "localhost"], "an address such as http://localhost:9090"),
+        (["--prometheus", "http://localhost:1", "--champion", "("], "--champion is a regular"),
+        (["--prometheus", "http://localhost:1", "--challenger", "*"], "--challenger is a regular"),
+    ],
+)
+def test_a_past_that_cannot_be_asked_for_is_said(arguments: list[str], said: str) -> None:
+    hour = ["--from", "2026-05-04T10:00:00Z", "--to", "2026-05-04T11:00:00Z"]
+    experiment = CRDS / "examples" / "shadowexperiment-prometheus.yaml"
+
+    asked = ["replay", *arguments, *hour, "--experiment", str(experiment)]
+    result = CliRunner().invoke(app, asked)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1

@@ -114,7 +114,8 @@ def test_what_is_wrong_is_said_with_its_field(old: str, new: str, said: str) -> 
     ("arguments", "said"),
     [
         (["--base-rate", "speed=1%"], "no guardrail is called speed"),
-        (["--base-rate", "1"], "'1' is not a percentage"),
+        (["--base-rate", "1"], "--base-rate: '1' is not a percentage"),
+        (["--horizon", "1d"], "--horizon: '1d' is not a duration"),
         (["--base-rate", "100%"], "above 0% and below 100%"),
         (["--effect", "twice"], "a factor such as 2x"),
         (["--effect", "nanx"], "a factor such as 2x"),
