@@ -14,6 +14,7 @@ LAST_RETRY: Final = timedelta(minutes=1)
 
 type Key = tuple[str, str | None, str]  # what kind of resource, its namespace and name
 type Reconcile = Callable[[], Awaitable[timedelta]]
+type Prepare = Callable[[], Awaitable[None]]
 
 
 class Stopped(Protocol):
@@ -67,15 +68,20 @@ async def reconcile_forever(
     bell: asyncio.Event,
     lock: asyncio.Lock,
     work: asyncio.Semaphore,
+    prepare: Prepare | None = None,
 ) -> None:
     """Reconcile until stopped: again on the bell, when the last pass asked, or after a failure.
 
-    `lock` is the object's own; `work` bounds how many objects are reconciled at a time.
+    `lock` is the object's own; `work` bounds how many objects are reconciled at a time. `prepare`
+    comes before each pass and is not bounded: it asks what may take long to answer, and whoever
+    waits for that must hold up nobody.
     """
     retry = FIRST_RETRY
     while not stopped:
         bell.clear()
         try:
+            if prepare is not None:
+                await prepare()
             async with work, lock:
                 if stopped:
                     return

@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any, Final
 
-import aiohttp
 import kopf
 
 from controllers.loop import Bells, Locks
 from shieldx.kube import Cluster
 from shieldx.signals.prometheus_server import Prometheuses
+from shieldx.signals.sources import open_session
 
 FINALIZER: Final = "shieldx.io/operator"
 PREFIX: Final = "operator.shieldx.io"
@@ -48,7 +48,7 @@ async def open_process(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: An
     memo.locks = Locks()
     memo.work = asyncio.Semaphore(CONCURRENT_PASSES)
     memo.cluster = await Cluster.open()
-    memo.session = aiohttp.ClientSession()  # for the metrics of pods under experiment
+    memo.session = open_session()  # for the metrics of pods under experiment
     memo.prometheuses = Prometheuses(memo.session)
 
 

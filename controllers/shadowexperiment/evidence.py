@@ -70,8 +70,7 @@ class Evidence:
     async def scrape(self, phase: Phase, now: datetime) -> None:
         """Read the pods that were seen last, if a bucket ends now.
 
-        This comes first in a pass: what Kubernetes has to say takes time, and a scrape that is
-        late ends no bucket.
+        A scrape that is late ends no bucket.
         """
         at = now.timestamp()
         self._scraped = None

@@ -83,7 +83,12 @@ async def reconcile(
 
     with memo.bells.listening(key) as bell:
         await reconcile_forever(
-            once, stopped=stopped, bell=bell, lock=memo.locks.of(key), work=memo.work
+            once,
+            stopped=stopped,
+            bell=bell,
+            lock=memo.locks.of(key),
+            work=memo.work,
+            prepare=trial.measure,
         )
 
 

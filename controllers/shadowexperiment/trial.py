@@ -10,6 +10,7 @@ from controllers.shadowexperiment.evidence import Evidence
 from controllers.shadowexperiment.facts import Situation
 from controllers.shadowexperiment.manifests import Names
 from controllers.shadowexperiment.observe import observe
+from controllers.shadowexperiment.phases import Phase
 from controllers.shadowexperiment.plan import plan
 from controllers.shadowexperiment.progress import Progress
 from controllers.shadowexperiment.status import status
@@ -46,6 +47,16 @@ class Trial:
         self._clock = clock
         self._started = clock()
         self._evidence: Evidence | None = None
+        self._phase = Phase.INVALID  # as it was stored last
+
+    async def measure(self) -> None:
+        """Read what pods count, if a bucket ends now, of those that were seen in the last pass.
+
+        It comes before a pass, since what Kubernetes has to say takes time; and outside of one,
+        since a source may take long to say nothing.
+        """
+        if self._evidence is not None:
+            await self._evidence.scrape(self._phase, self._clock())
 
     async def once(self, namespace: str, name: str) -> Pass:
         """Make one pass. ConflictError where the world has changed since it was looked at."""
@@ -55,8 +66,7 @@ class Trial:
         spec = ShadowExperimentSpec.parse(live["spec"])
         names = Names(namespace, name, spec.target)
         before = Progress.parse(live.get("status", {}))
-        evidence = self._evidence_for(spec)
-        await evidence.scrape(before.phase, self._clock())
+        evidence, self._phase = self._evidence_for(spec), before.phase
         look = await observe(self._cluster, names, spec, live, self._clock())
         evidence.take(before.phase, look.champion, look.challenger)
         now = self._clock()
@@ -65,6 +75,7 @@ class Trial:
         situation = Situation(names, spec, seen, before, judgment, now)
         todo = plan(situation)
         await act(self._cluster, names, seen, todo, status(situation, todo))
+        self._phase = todo.progress.phase
         until_scrape = evidence.next_at(self._clock()) - self._clock()
         return Pass(max(min(todo.check_again, until_scrape), timedelta(0)), before, todo.progress)
 

@@ -203,6 +203,7 @@ class World:
         """Let one pass happen, and then the time that it asked for."""
         pause = timedelta(seconds=0.2)
         try:
+            await self.trial.measure()
             done: Pass = await self.trial.once(NAMESPACE, self.name)
             pause = max(done.check_again, pause)
         except ConflictError:

@@ -10,6 +10,14 @@ from shieldx.signals.readings import MetricSource
 from shieldx.signals.relays import RelaysSource
 
 
+def open_session() -> aiohttp.ClientSession:
+    """Return the session that serves all experiments, as many pods at once as there are.
+
+    Were their number bounded, a hundred pods that hang would let no others be read in time.
+    """
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+
 def source_of(
     source: Source, session: aiohttp.ClientSession, prometheuses: Prometheuses
 ) -> MetricSource:

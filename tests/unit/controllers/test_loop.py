@@ -53,6 +53,53 @@ async def run(
     )
 
 
+async def test_who_waits_for_an_answer_holds_up_nobody() -> None:
+    silence, work, stop = asyncio.Event(), asyncio.Semaphore(1), Stop()
+    passes = Passes(stop, last=3)
+
+    async def hang() -> None:
+        await silence.wait()
+
+    waiting = asyncio.create_task(
+        reconcile_forever(
+            passes,
+            stopped=Stop(),
+            bell=asyncio.Event(),
+            lock=asyncio.Lock(),
+            work=work,
+            prepare=hang,
+        )
+    )
+    await asyncio.sleep(0)
+    await reconcile_forever(
+        passes, stopped=stop, bell=asyncio.Event(), lock=asyncio.Lock(), work=work
+    )
+
+    assert passes.count == 3
+    waiting.cancel()
+
+
+async def test_each_pass_is_prepared() -> None:
+    stop, prepared = Stop(), 0
+    passes = Passes(stop, last=3)
+
+    async def prepare() -> None:
+        nonlocal prepared
+        prepared += 1
+        assert passes.count == prepared - 1
+
+    await reconcile_forever(
+        passes,
+        stopped=stop,
+        bell=asyncio.Event(),
+        lock=asyncio.Lock(),
+        work=asyncio.Semaphore(1),
+        prepare=prepare,
+    )
+
+    assert prepared == passes.count == 3
+
+
 async def test_a_bell_ends_the_pause() -> None:
     bells, stop = Bells(), Stop()
     passes = Passes(stop, last=2, pause=LONG)

@@ -8,9 +8,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from shieldx.signals import pods
 from shieldx.signals.pods import PodsSource, parse
 from shieldx.signals.readings import Counter, Pod, Problem, Reading, Series, Trouble
 from shieldx.signals.selector import Selector
+from shieldx.signals.sources import open_session
 
 COUNTER = Counter("errors", "http_requests_total", Selector.parse('code=~"5.."'))
 TEXT = """\
@@ -134,3 +136,40 @@ async def test_a_closed_port_is_a_problem_and_no_exception(session: aiohttp.Clie
     scrape = await source.scrape([COUNTER], [], [it], at=0)
 
     assert isinstance(scrape.challenger["u"].readings["errors"], Problem)
+
+
+async def test_pods_that_hang_hold_up_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pods, "TIMEOUT_SECONDS", 30)
+    app, over, all_hang, asked = web.Application(), asyncio.Event(), asyncio.Event(), 0
+
+    async def hang(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        if asked == len(many):
+            all_hang.set()
+        await over.wait()
+        return web.Response()
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=TEXT)
+
+    app.router.add_get("/hang", hang)
+    app.router.add_get("/metrics", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    many = [Pod(f"u{at}", "p", "127.0.0.1", 0, 0, ready=True) for at in range(150)]
+    async with open_session() as session:
+        hanging = PodsSource(session, port=port, path="/hang")
+        waiting = asyncio.create_task(hanging.scrape([COUNTER], many, [], at=0))
+        await all_hang.wait()
+
+        source = PodsSource(session, port=port, path="/metrics")
+        scrape = await source.scrape([COUNTER], many[:1], [], at=0)
+
+        assert not waiting.done()
+        over.set()
+        await waiting
+    assert scrape.champion["u0"].readings["errors"] == READ
+    await runner.cleanup()
