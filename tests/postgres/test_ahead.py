@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -84,12 +85,25 @@ async def test_what_comes_while_a_batch_is_stored_is_decided_meanwhile(
     first = await on_its_way(batcher, proxy)
 
     others = asked(batcher, CONSUME, CONSUME, CONSUME)
-    await until(lambda: decided(batcher) == 3)
+    await until(lambda: decided(batcher) == 2)
     proxy.through.set()
 
     codes = [(await answer).code for answer in (*first, *others)]
     assert codes == [Code.CREATED, Code.CREATED, Code.CREATED, Code.INSUFFICIENT_CREDITS]
-    assert await stored(dsn) == list(zip(codes, (1, 2, 2, 2), strict=True))
+    assert await stored(dsn) == list(zip(codes, (1, 2, 2, 3), strict=True))
+
+
+async def test_what_is_on_its_way_falls_into_halves(door: tuple[Batcher, Proxy], dsn: str) -> None:
+    batcher, proxy = door
+    first = await on_its_way(batcher, proxy)
+
+    others = asked(batcher, *[CONSUME] * 63)
+    await until(lambda: decided(batcher) == 32)
+    proxy.through.set()
+
+    await asyncio.gather(*first, *others)
+    sizes = Counter(batch for _, batch in await stored(dsn))
+    assert sizes == {1: 1, 2: 32, 3: 31}
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,8 @@ class Batcher:
         self._monotonic = monotonic
         self._jobs: deque[Job] = deque()
         self._queued = 0
+        # Operations of the batch that is being stored, or was last.
+        self._storing = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -97,6 +99,7 @@ class Batcher:
         # Whether what comes may be decided on `_state`, which then is as of the last batch stored
         # or sent.
         self._open = False
+        self._advances = False
         self._clock_offset = 0
         self._wary = 0
         self._next_connect = 0.0
@@ -135,8 +138,9 @@ class Batcher:
         if self._closing or self._queued + len(job.operations) > QUEUE_OPERATIONS:
             job.all(UNAVAILABLE if self._closing else OVERLOADED)
             return
-        if self._open and not self._jobs:
+        if self._open and not self._advances:
             # When all that has come by then is there: like work goes faster in one go.
+            self._advances = True
             asyncio.get_running_loop().call_soon(self._advance)
         self._jobs.append(job)
         self._queued += len(job.operations)
@@ -144,6 +148,7 @@ class Batcher:
 
     def _advance(self) -> None:
         """Decide ahead what waits, if that takes nothing that is not known."""
+        self._advances = False
         if not self._open or not self._jobs:
             return
         state = self._state
@@ -151,8 +156,8 @@ class Batcher:
         ahead = self._ahead or Ahead(state, now)
         if now - ahead.draft.now > AHEAD_MICROSECONDS:
             return
-        room = BATCH_OPERATIONS - ahead.operations
-        if len(self._jobs[0].operations) > room:
+        room = self._room() - ahead.operations
+        if ahead.operations and len(self._jobs[0].operations) > room:
             return
         jobs = self._take(room)
         if any(job.dry for job in jobs) or needs_of(state, jobs, now, wary=False):
@@ -183,10 +188,11 @@ class Batcher:
                 await self._connect_in_time()
             self._advance()
             ahead, self._ahead = self._ahead, None
-            jobs = self._take(BATCH_OPERATIONS) if ahead is None else ahead.jobs
+            jobs = self._take(self._room()) if ahead is None else ahead.jobs
             if jobs:
                 size = sum(len(job.operations) for job in jobs)
                 self._queued -= size
+                self._storing = size
                 reached(Step.TAKEN)
                 began = self._monotonic()
                 await self._settle(jobs, ahead)
@@ -206,6 +212,15 @@ class Batcher:
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def _room(self) -> int:
+        """Return how many operations go into the next batch: half of all that are on their way.
+
+        Who is answered asks again, so what is on its way falls into two batches that take turns.
+        Of equal ones this process works on one while Postgres works on the other; a large and a
+        small one would chase each other for ever, and make each side wait in turn.
+        """
+        return min(BATCH_OPERATIONS, (self._storing + self._queued + 1) // 2)
 
     def _take(self, most: int) -> list[Job]:
         """Take jobs of at most so many operations out of the queue."""
