@@ -28,7 +28,8 @@ COMMAND_SECONDS: Final = 10
 BATCH_SECONDS: Final = 5
 # Between the statements of one locked batch: a process that stops there must not stop the shard.
 LOCKED_MILLISECONDS: Final = 2000
-# Plans are made once, for tables that will grow: see the comment on each.
+# Plans are kept, but not for long: the tables for which they were made grow.
+PLANS_KEPT_BATCHES: Final = 256
 APPLICATION: Final = f"{schema.PROGRAM}{schema.number()}"
 SETTINGS: Final = {
     "application_name": APPLICATION,
@@ -125,6 +126,7 @@ class Shard:
     def __init__(self, connection: asyncpg.Connection, name: str) -> None:
         self._connection = connection
         self._name = name
+        self._planned_for = 0
 
     @classmethod
     async def open(cls, dsn: str, name: str, application: str = APPLICATION) -> Self:
@@ -217,6 +219,11 @@ class Shard:
 
         `rows` are those of `rows_of`.
         """
+        if self._planned_for == PLANS_KEPT_BATCHES:
+            # A plan that was made while a table was empty reads all of it for every row to change.
+            await self._read("discard plans")
+            self._planned_for = 0
+        self._planned_for += 1
         reached(Step.STORING)
         reached_soon(Step.STORE_SENT)
         await self._write(STORE, *rows)
