@@ -51,7 +51,8 @@ def finish(draft: Draft, hold: Hold, state: str) -> dict[str, Any]:
     """End a hold without paying: what it held is free again, or has lapsed with its lot."""
     account = draft.account(hold.account)
     account, lapsed = lots.release(draft, account, hold.claims)
-    draft.put(replace(account, held=account.held - hold.remaining, version=account.version + 1))
+    released = replace(account, held=account.held - hold.remaining, version=account.version + 1)
+    draft.put(lots.rested(released))
     done = replace(hold, remaining=0, state=state, version=hold.version + 1, claims=())
     draft.changes.holds[hold.id] = done
     lots.sweep(draft, hold.account, lapsed)

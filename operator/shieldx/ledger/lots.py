@@ -155,3 +155,8 @@ def put(draft: Draft, account: Account, before: Lot, after: Lot) -> Account:
         draft.changes.opened.setdefault(account.id, {})[after.id] = None
     draft.changes.lots[after.id] = replace(after, version=before.version + 1)
     return replace(account, lots=account.lots + after.is_open - before.is_open)
+
+
+def rested(account: Account) -> Account:
+    """Forget when time is to look again, where nothing is left that it could change."""
+    return account if account.held or account.lots else replace(account, next_due=None)

@@ -222,7 +222,7 @@ def _commit(draft: Draft, operation: Commit) -> dict[str, Any]:
         account, lapsed = lots.release(draft, account, claims)
         claims = ()
     # What is paid or released is no longer held, then it moves: the balance covers it by then.
-    released = replace(account, held=account.held - hold.remaining + left)
+    released = lots.rested(replace(account, held=account.held - hold.remaining + left))
     transfer = draft.move(released, to, amount, "commit", hold.metadata, burnt=burnt)
     done = replace(
         hold,

@@ -11,12 +11,14 @@ from shieldx.ledger.operations import (
     ISSUANCE,
     MAX_AMOUNT,
     REVENUE,
+    Commit,
     Grant,
     Operation,
     Reserve,
     Reverse,
     Settle,
     Transfer,
+    Void,
     VoidGrant,
 )
 from tests.support.book import Book
@@ -187,6 +189,25 @@ def test_the_next_moment_is_never_too_late(book: Book) -> None:
     book.sleep(10)
     settled(book)
     assert book.account("a").next_due == start + 20 * MICROSECONDS
+
+
+@pytest.mark.parametrize("end", [Commit, Void])
+def test_time_need_not_look_at_an_account_whose_holds_are_finished(
+    book: Book, end: type[Commit | Void]
+) -> None:
+    first, second = reserve(book, 10, 30), reserve(book, 10, 60)
+    due = book.account("a").next_due
+    made(book, end(hold=first))
+    assert book.account("a").next_due == due  # No later than the second one's end, that is enough.
+    made(book, end(hold=second))
+    assert book.account("a").next_due is None
+
+
+def test_time_looks_at_an_account_with_a_grant_though_its_holds_are_finished(book: Book) -> None:
+    grant(book, ends=50)
+    due = book.account("a").next_due
+    made(book, Commit(hold=reserve(book, 10, 60)))
+    assert book.account("a").next_due == due
 
 
 def test_a_restored_lot_is_due_again(book: Book) -> None:
