@@ -19,7 +19,7 @@ from shieldx.signals.counts import (
     remembering,
     restarted_between,
 )
-from shieldx.signals.readings import PodReadings, Problem, Reading, Scrape, Trouble
+from shieldx.signals.readings import Pod, PodReadings, Problem, Reading, Scrape, Trouble
 from shieldx.signals.states import Evidence, EvidenceReason, EvidenceState, Why
 from shieldx.stats import boundary_name
 
@@ -27,6 +27,8 @@ from shieldx.stats import boundary_name
 _LATE: Final = 0.25
 # Nor is a round put off for longer than this, in seconds, for the sake of what may still come.
 _LONGEST_WAIT: Final = 10.0
+# No pod counts more a second, whatever it counts; a counter that was overwritten does.
+MOST_PER_SECOND: Final = 1e8
 # Without a closed bucket for so many lengths, what is known is old.
 _STALE_BUCKETS: Final = 3.0
 
@@ -169,11 +171,23 @@ class Recorder:
 
 def _close(names: Sequence[str], start: float, end: float, before: Scrape, after: Scrape) -> Bucket:
     metrics: dict[str, MetricBucket] = {}
+    pods = {uid: it.pod for arm in (after.champion, after.challenger) for uid, it in arm.items()}
     for name in names:
-        metrics |= _metrics(name, start, before, after)
+        found = _metrics(name, start, before, after)
+        metrics |= {each: _plausible(it, end - start, pods) for each, it in found.items()}
     champion = _restarts(start, before.champion, after.champion)
     challenger = _restarts(start, before.challenger, after.challenger)
     return Bucket(_beginning(start, before), end, metrics, (*champion, *challenger))
+
+
+def _plausible(metric: MetricBucket, seconds: float, pods: Mapping[str, Pod]) -> MetricBucket:
+    """Return the metric, or none where a pod claims what no pod can have done."""
+    for uid, (n, _) in (*metric.champion.items(), *metric.challenger.items()):
+        if n > MOST_PER_SECOND * seconds:
+            message = f"pod {pods[uid].name} counted {n:.3g} events in {seconds:.0f} s"
+            problem = Problem(Trouble.MALFORMED, f"{message}, more than a pod can have served")
+            return MetricBucket({}, {}, None, *_blind(problem), challenger_lost=True)
+    return metric
 
 
 def _beginning(start: float, before: Scrape) -> float:

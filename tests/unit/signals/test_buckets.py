@@ -71,6 +71,21 @@ def test_a_counter_that_fell_with_a_restart_has_counted_what_it_shows() -> None:
     assert challenger(seen(before, read(50, 9)), seen(after, read(20, 2))) == (80, 1, 20, 2)
 
 
+@pytest.mark.parametrize("liar", ["champion", "challenger"])
+def test_more_than_a_pod_can_have_served_is_no_value(liar: str) -> None:
+    new, wild = pod("new"), read(2.0**32 + 100, 11)
+    champion, tried = CHAMPION_AFTER, seen(new, read(25, 4))
+    after = (
+        Scrape(seen(OLD, wild), tried) if liar == "champion" else Scrape(champion, seen(new, wild))
+    )
+
+    closed = bucket(Scrape(CHAMPION_BEFORE, seen(new, read(5, 1))), after)
+
+    assert (closed.state, closed.reason) == (EvidenceState.PROVIDER_ERROR, EvidenceReason.MALFORMED)
+    assert "more than a pod can have served" in closed.message
+    assert closed.metrics["errors"].counts is None
+
+
 def test_of_a_pod_whose_restarts_nobody_knows_a_fall_tells_of_one() -> None:
     past = replace(pod("past"), watched=False)
     before, after = seen(past, read(50, 9)), seen(past, read(20, 2))
