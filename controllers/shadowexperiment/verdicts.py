@@ -105,8 +105,10 @@ def judge(
         end = datetime.fromtimestamp(bucket.end, UTC)
         fresh = bucket.state is EvidenceState.SUFFICIENT and end > operator_started
         rows = engine.rows(spec, bucket)
-        now = engine.update(spec, bucket, gains_safety=not increasing)
-        harm_only = bucket.challenger_restarted or increasing
+        # By a step, a scaled target or a restart: what hangs in new pods is not counted yet.
+        joining = increasing or bucket.start < bucket.joined + spec.settle.total_seconds()
+        now = engine.update(spec, bucket, gains_safety=not joining)
+        harm_only = bucket.challenger_restarted or joining
         judgment = replace(
             judgment,
             report=now,

@@ -15,6 +15,7 @@ from typing import Final, Self
 from shieldx.signals.counts import (
     UNKNOWN_PAST,
     Counted,
+    Window,
     counted_between,
     remembering,
     restarted_between,
@@ -58,13 +59,14 @@ class Bucket:
     `metrics` are by name of the guardrail; of a histogram there is one a boundary besides, in
     which the slower requests are the bad ones, under the name that `boundary_name` gives.
     `start` is when the oldest count began: where pods are asked by somebody else, before `end`
-    less the length.
+    less the length. `joined`: when the newest of the challenger's pods began, or began anew.
     """
 
     start: float
     end: float
     metrics: Mapping[str, MetricBucket]
     restarts: tuple[int, int, int, int]
+    joined: float = -math.inf
 
     @property
     def challenger_restarted(self) -> bool:
@@ -126,20 +128,23 @@ class Recorder:
             return
         if self._last is not None and self._last[0] == boundary:
             return  # The bucket that begins here began with the first of the two rounds.
-        before, self._last = self._last, (boundary, self._remembering(scrape))
+        before, self._last = self._last, (boundary, self._remembering(scrape, boundary))
         if before is None or not math.isclose(boundary - before[0], self._bucket):
             return
         self._last_bucket = _close(self._names, before[0], boundary, before[1], scrape)
         self._closed.append(self._last_bucket)
 
-    def _remembering(self, scrape: Scrape) -> Scrape:
+    def _remembering(self, scrape: Scrape, at: float) -> Scrape:
         """Return the round with what of earlier ones is no longer shown, and may come back."""
         if self._last is None:
             return scrape
-        start, earlier = self._last
+        begin, earlier = self._last
         for name in self._names:
             champion, challenger = (
-                {uid: remembering(name, start, before.get(uid), now) for uid, now in arm.items()}
+                {
+                    uid: remembering(name, (begin, at), before.get(uid), now)
+                    for uid, now in arm.items()
+                }
                 for before, arm in (
                     (earlier.champion, scrape.champion),
                     (earlier.challenger, scrape.challenger),
@@ -173,11 +178,14 @@ def _close(names: Sequence[str], start: float, end: float, before: Scrape, after
     metrics: dict[str, MetricBucket] = {}
     pods = {uid: it.pod for arm in (after.champion, after.challenger) for uid, it in arm.items()}
     for name in names:
-        found = _metrics(name, start, before, after)
+        found = _metrics(name, (start, end), before, after)
         metrics |= {each: _plausible(it, end - start, pods) for each, it in found.items()}
     champion = _restarts(start, before.champion, after.champion)
     challenger = _restarts(start, before.challenger, after.challenger)
-    return Bucket(_beginning(start, before), end, metrics, (*champion, *challenger))
+    # What is later than the end is of a node whose clock is ahead.
+    starts = (it.pod.started_at for it in after.challenger.values())
+    joined = max((at for at in starts if at <= end), default=-math.inf)
+    return Bucket(_beginning(start, before), end, metrics, (*champion, *challenger), joined)
 
 
 def _plausible(metric: MetricBucket, seconds: float, pods: Mapping[str, Pod]) -> MetricBucket:
@@ -198,9 +206,9 @@ def _beginning(start: float, before: Scrape) -> float:
     return min([start, *(at for at in taken if at is not None)])
 
 
-def _metrics(name: str, start: float, before: Scrape, after: Scrape) -> dict[str, MetricBucket]:
-    champion = _arm("champion", name, start, before.champion, after.champion)
-    challenger = _arm("challenger", name, start, before.challenger, after.challenger)
+def _metrics(name: str, window: Window, before: Scrape, after: Scrape) -> dict[str, MetricBucket]:
+    champion = _arm("champion", name, window, before.champion, after.champion)
+    challenger = _arm("challenger", name, window, before.challenger, after.challenger)
     for problem in (*champion.problems, *challenger.problems):
         if problem.trouble is not Trouble.NOT_SCRAPED:
             return {name: MetricBucket({}, {}, None, *_blind(problem), challenger_lost=True)}
@@ -281,7 +289,7 @@ class _Arm:
 def _arm(
     arm: str,
     name: str,
-    start: float,
+    window: Window,
     before: Mapping[str, PodReadings],
     after: Mapping[str, PodReadings],
 ) -> _Arm:
@@ -295,10 +303,10 @@ def _arm(
         shown = shown or (
             isinstance(last, Reading) and any(not it.again for it in last.series.values())
         )
-        delta = counted_between(name, start, earlier, now)
+        delta = counted_between(name, window, earlier, now)
         if not isinstance(delta, Problem):
             counts[uid] = delta
-            lost = lost or (earlier is not None and restarted_between(name, start, earlier, now))
+            lost = lost or (earlier is not None and restarted_between(name, window, earlier, now))
         elif delta.trouble is not Trouble.NOT_SCRAPED:
             problems.append(delta)
         elif now.pod.ready or (earlier is not None and earlier.pod.ready):

@@ -12,6 +12,9 @@ from typing import Final
 
 from shieldx.signals.readings import PodReadings, Problem, Reading, Series, Trouble
 
+# When the two rounds of a bucket were, in seconds since 1970.
+type Window = tuple[float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:
@@ -33,14 +36,14 @@ DOUBTED_ROUNDS: Final = 10
 
 
 def counted_between(
-    name: str, start: float, earlier: PodReadings | None, now: PodReadings
+    name: str, window: Window, earlier: PodReadings | None, now: PodReadings
 ) -> Counted | Problem:
     """Return what a pod counted in the window, if it was seen whole."""
     last = now.readings[name]
     if isinstance(last, Problem):
         return last
     if earlier is None:
-        if now.pod.started_at < start:
+        if now.pod.started_at < window[0]:
             return UNKNOWN_PAST
         # New in this window: all that it counted is of it.
         return _delta(_NOTHING_YET, last, restarted=False, pod=now.pod.name)
@@ -49,7 +52,7 @@ def counted_between(
         silent = first.trouble is Trouble.NOT_SCRAPED
         return UNKNOWN_PAST if silent and not earlier.pod.ready else first
     return _delta(
-        first, last, restarted=restarted_between(name, start, earlier, now), pod=now.pod.name
+        first, last, restarted=restarted_between(name, window, earlier, now), pod=now.pod.name
     )
 
 
@@ -124,7 +127,7 @@ def _added(grown: Sequence[tuple[Series, float]], pod: str) -> Counted | Problem
 
 
 def remembering(
-    name: str, start: float, earlier: PodReadings | None, now: PodReadings
+    name: str, window: Window, earlier: PodReadings | None, now: PodReadings
 ) -> PodReadings:
     """Return what a pod shows now, with what is still to be known of the rounds before.
 
@@ -136,7 +139,7 @@ def remembering(
     first = None if earlier is None else earlier.readings[name]
     if earlier is None or not isinstance(first, Reading) or not isinstance(last, Reading):
         return now
-    if restarted_between(name, start, earlier, now):
+    if restarted_between(name, window, earlier, now):
         return now
     gone = {key: value for key, value in _known(first).items() if key not in last.series}
     newest = dict(list(gone.items())[-MOST_GONE:])
@@ -145,8 +148,8 @@ def remembering(
     return replace(now, readings={**now.readings, name: remembered})
 
 
-def restarted_between(name: str, start: float, earlier: PodReadings, now: PodReadings) -> bool:
-    """Whether a container of the pod began anew after the earlier reading, of the round at `start`.
+def restarted_between(name: str, window: Window, earlier: PodReadings, now: PodReadings) -> bool:
+    """Whether a container of the pod began anew after the earlier reading, of the first round.
 
     A reading may be from before a restart that its own round already knew of. Where nobody knows of
     restarts, counts that fell tell of one.
@@ -155,7 +158,8 @@ def restarted_between(name: str, start: float, earlier: PodReadings, now: PodRea
     if not now.pod.watched:
         return isinstance(first, Reading) and isinstance(last, Reading) and _fell(first, last)
     taken_at = first.taken_at if isinstance(first, Reading) else None
-    # Kubernetes tells whole seconds.
-    since = now.pod.started_at + 1 > (start if taken_at is None else taken_at)
+    begin, end = window
+    # Kubernetes tells whole seconds; what is later than the end is of a node whose clock is ahead.
+    since = (begin if taken_at is None else taken_at) < now.pod.started_at + 1 <= end + 1
     past = earlier.pod
     return since or now.pod.restarts > past.restarts or now.pod.started_at > past.started_at

@@ -269,6 +269,19 @@ def test_a_restart_is_seen_in_the_samples_after_the_round_that_knew_of_it() -> N
     assert closed.challenger_restarted
 
 
+def test_a_node_whose_clock_is_ahead_makes_no_restart_of_every_bucket() -> None:
+    ahead = pod("new", started_at=START + 3600)
+
+    closed = bucket(
+        Scrape(CHAMPION_BEFORE, seen(ahead, read(5, 1))),
+        Scrape(CHAMPION_AFTER, seen(ahead, read(25, 4))),
+    )
+
+    assert closed.metrics["errors"].counts == (80, 1, 20, 3)
+    assert not closed.challenger_restarted
+    assert closed.joined == -math.inf
+
+
 def test_a_bucket_begins_with_the_oldest_of_its_samples() -> None:
     older = replace(read(5, 1), taken_at=START - 7)
 
