@@ -79,7 +79,7 @@ def _delta(
         )
         return Problem(Trouble.MALFORMED, message)
     begun_anew = fell or (restarted and not first.series.keys() <= last.series.keys())
-    past = {} if begun_anew else _known(first)
+    past = _NOTHING_YET if begun_anew else first
     grown = [
         (series, series.value - _come_to(past, key, series.value))
         for key, series in last.series.items()
@@ -95,15 +95,11 @@ def _fell(first: Reading, last: Reading) -> bool:
     return any(series.value < before[key].value for key, series in after.items() if key in before)
 
 
-def _come_to(past: Mapping[str, float], key: str, now: float) -> float:
+def _come_to(past: Reading, key: str, now: float) -> float:
     """Return what a series had come to; one that was gone and is lower now has begun anew."""
-    before = past.get(key, 0.0)
+    series = past.series.get(key)
+    before = past.gone.get(key, 0.0) if series is None else series.value
     return before if before <= now else 0.0
-
-
-def _known(reading: Reading) -> dict[str, float]:
-    """Return what the series of a process had come to, those that are gone first."""
-    return {**reading.gone, **{key: series.value for key, series in reading.series.items()}}
 
 
 def _added(grown: Sequence[tuple[Series, float]], pod: str) -> Counted | Problem:
@@ -141,9 +137,12 @@ def remembering(
         return now
     if restarted_between(name, window, earlier, now):
         return now
-    gone = {key: value for key, value in _known(first).items() if key not in last.series}
-    newest = dict(list(gone.items())[-MOST_GONE:])
+    went = {key: it.value for key, it in first.series.items() if key not in last.series}
+    gone = {key: value for key, value in first.gone.items() if key not in last.series} | went
     doubted = DOUBTED_ROUNDS if _fell(first, last) else max(first.doubted - 1, 0)
+    if not gone and not doubted:
+        return now
+    newest = dict(list(gone.items())[-MOST_GONE:])
     remembered = replace(last, gone=newest, doubted=doubted)
     return replace(now, readings={**now.readings, name: remembered})
 
