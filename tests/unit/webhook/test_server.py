@@ -133,6 +133,20 @@ async def test_an_experiment_that_will_starve_is_allowed_and_told(
     assert warning.endswith("See: shieldx simulate")
 
 
+async def test_an_experiment_whose_selector_means_nothing_is_told_at_once(
+    client: TestClient[Any, Any],
+) -> None:
+    spec = copy.deepcopy(SPEC)
+    spec["metrics"]["guardrails"][0]["bad"] = 'code=~"5(.."'
+    review = asked({"metadata": {"name": "trial"}, "spec": spec})
+
+    response = (await (await client.post("/advise", json=review)).json())["response"]
+
+    (warning,) = response["warnings"]
+    assert warning.startswith("guardrail errors: bad cannot be used: 'code=~")
+    assert warning.endswith("missing ): 5(..")
+
+
 async def test_an_experiment_that_will_end_is_allowed_without_a_word(
     client: TestClient[Any, Any],
 ) -> None:
