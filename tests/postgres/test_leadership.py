@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import NoReturn
 
@@ -9,9 +11,11 @@ import asyncpg
 import pytest
 
 from shieldx.ledger.jobs import Job
-from shieldx.ledger.leadership import ANSWER_SECONDS, Leadership
+from shieldx.ledger.leadership import ANSWER_SECONDS, LOOK_SECONDS, Leadership
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.operations import OpenAccount
+from shieldx.ledger.pool import Pool
+from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.ledger.records import Answer
 from shieldx.ledger.relay import UnknownOutcomeError
 from shieldx.ledger.routing import Role
@@ -74,7 +78,7 @@ async def test_whoever_could_not_look_looks_again(
     async def fail_once() -> None:
         if not failed.is_set():
             failed.set()
-            raise asyncpg.InternalClientError("got result for unknown protocol state 3")
+            raise RuntimeError("nobody expects this")
         await look()
 
     monkeypatch.setattr(second, "_look", fail_once)
@@ -83,6 +87,57 @@ async def test_whoever_could_not_look_looks_again(
         await first.resign()
 
         await leads(second)
+
+
+def stop_while_ended(dsn: str) -> None:
+    """Do nothing, as if stopped, while all sessions of this process are ended."""
+
+    async def end() -> None:
+        connection = await asyncpg.connect(dsn)
+        await connection.fetch(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        await connection.close()
+
+    ending = threading.Thread(target=asyncio.run, args=[end()])
+    ending.start()
+    ending.join()
+    time.sleep(2 * LOOK_SECONDS)
+
+
+async def test_whoever_was_stopped_and_ended_meanwhile_stands_again(
+    leaders: tuple[Leadership, Leadership],
+    dsn: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stopped, _ = leaders
+    await stopped.start()
+    await leads(stopped)
+
+    with caplog.at_level(logging.CRITICAL, logger="shieldx.ledger.leadership"):
+        # Between two looks, so that news of its end and the next look are there at once.
+        asyncio.get_running_loop().call_later(LOOK_SECONDS / 2, stop_while_ended, dsn)
+        before = stopped.takeovers
+        async with asyncio.timeout(60):
+            while stopped.takeovers == before:  # noqa: ASYNC110 - nobody rings.
+                await asyncio.sleep(0.05)
+
+    await leads(stopped)
+
+
+async def test_a_reader_whose_session_was_ended_is_told_that_postgres_was_away(dsn: str) -> None:
+    pool = Pool(dsn)
+    one = [{"one": 1}]
+    assert await pool.fetch("select 1 as one") == one
+
+    asyncio.get_running_loop().call_later(LOOK_SECONDS / 2, stop_while_ended, dsn)
+    await asyncio.sleep(LOOK_SECONDS)
+
+    with pytest.raises(ShardUnavailableError):
+        await pool.fetch("select 1 as one")
+    assert await pool.fetch("select 1 as one") == one
+    await pool.close()
 
 
 async def test_a_holder_that_only_its_session_remembers_is_ended(

@@ -4,7 +4,7 @@ import asyncio
 
 import asyncpg
 
-from shieldx.ledger.postgres import ShardUnavailableError, connect
+from shieldx.ledger.postgres import SILENCE, ShardUnavailableError, connect
 from shieldx.ledger.reads import QUERIES
 
 
@@ -36,7 +36,7 @@ class Deliveries:
                 self._connection = await connect(self._dsn)
             try:
                 found: int | None = await self._connection.fetchval(QUERIES[query], *arguments)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as lost:
+            except (*SILENCE, asyncpg.PostgresError) as lost:
                 self._connection.terminate()
                 self._connection = None
                 raise ShardUnavailableError(f"no answer from Postgres: {lost!r}") from lost

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from shieldx.ledger.postgres import ShardUnavailableError, connect
+from shieldx.ledger.postgres import SILENCE, ShardUnavailableError, connect
 from shieldx.ledger.routing import Holder
 
 logger = logging.getLogger(__name__)
@@ -27,13 +27,7 @@ FRESH_SECONDS: Final = 2.0
 # Two looks: who has not been answered for longer may be cut off already.
 SURE_SECONDS: Final = 2 * LOOK_SECONDS
 
-LOST: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    ShardUnavailableError,
-)
+LOST: Final = (*SILENCE, asyncpg.PostgresError, ShardUnavailableError)
 
 
 class Leadership:

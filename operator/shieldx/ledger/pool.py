@@ -12,6 +12,7 @@ from shieldx.ledger.postgres import (
     COMMAND_SECONDS,
     CONNECT_SECONDS,
     SETTINGS,
+    SILENCE,
     ShardUnavailableError,
 )
 
@@ -42,7 +43,7 @@ class Pool:
             raise ShardUnavailableError("Postgres gave no answer lately")
         try:
             rows = await self._fetch(query, arguments)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+        except (*SILENCE, asyncpg.PostgresError) as problem:
             if _answered(problem):
                 self.breaker.succeeded()
             else:

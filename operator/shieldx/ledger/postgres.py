@@ -44,7 +44,8 @@ SETTINGS: Final = {
 }
 KEY_INDEX: Final = "entries_key"
 STALE: Final = frozenset({"SX001", "SX002", "23505", "40001", "40P01"})
-# No answer, or one that came while the driver was giving up on it.
+# No answer, or one that the driver does not understand: it came while the driver was giving up on
+# it, or it is the news, between two statements, that the connection is ended.
 SILENCE: Final = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # The server is ending, starting or full, or the connection to it is gone.
 AWAY: Final = (
@@ -116,7 +117,7 @@ async def connect(
             command_timeout=command_seconds,
             server_settings=SETTINGS | {"application_name": application},
         )
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+    except (*SILENCE, asyncpg.PostgresError) as problem:
         raise ShardUnavailableError(f"no connection to Postgres: {problem!r}") from problem
 
 
