@@ -28,7 +28,7 @@ class Counted:
 UNKNOWN_PAST: Final = Problem(Trouble.NOT_SCRAPED, "its counts before the bucket are not known")
 _NOTHING_YET: Final = Reading({})
 # Series of one pod that are gone and remembered: labels that change for ever fill no memory.
-MOST_GONE: Final = 1000
+MOST_GONE: Final = 2000
 # Of two counters one may be a little ahead of the other at the moment of a reading.
 FEW_MORE: Final = 10
 # So many rounds without a fall are believed again: something inside the pod had died, and no more.
@@ -131,18 +131,21 @@ def remembering(
     then not new. Processes that answer in turn go up again after they went down, and that is not
     growth.
     """
-    last = now.readings[name]
-    first = None if earlier is None else earlier.readings[name]
-    if earlier is None or not isinstance(first, Reading) or not isinstance(last, Reading):
+    if earlier is None or restarted_between(name, window, earlier, now):
         return now
-    if restarted_between(name, window, earlier, now):
+    first, last = earlier.readings[name], now.readings[name]
+    known = first.gone
+    if isinstance(first, Reading):
+        known = {**known, **{key: series.value for key, series in first.series.items()}}
+    doubted = first.doubted
+    if isinstance(last, Reading):
+        known = {key: value for key, value in known.items() if key not in last.series}
+        doubted = max(doubted - 1, 0)
+        if isinstance(first, Reading) and _fell(first, last):
+            doubted = DOUBTED_ROUNDS
+    if not known and not doubted:
         return now
-    went = {key: it.value for key, it in first.series.items() if key not in last.series}
-    gone = {key: value for key, value in first.gone.items() if key not in last.series} | went
-    doubted = DOUBTED_ROUNDS if _fell(first, last) else max(first.doubted - 1, 0)
-    if not gone and not doubted:
-        return now
-    newest = dict(list(gone.items())[-MOST_GONE:])
+    newest = dict(list(known.items())[-MOST_GONE:])
     remembered = replace(last, gone=newest, doubted=doubted)
     return replace(now, readings={**now.readings, name: remembered})
 

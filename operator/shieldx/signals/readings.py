@@ -118,10 +118,12 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """No reading, and what to say about it."""
+    """No reading, what to say about it, and what is still known of the readings before."""
 
     trouble: Trouble
     message: str
+    gone: Mapping[str, float] = field(default_factory=dict)
+    doubted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
