@@ -161,6 +161,24 @@ def test_a_series_that_comes_back_has_not_counted_its_past_again(again: int, cou
     assert last.counts == (100, 1, counted, counted)
 
 
+def test_nor_has_one_that_comes_back_after_a_silence() -> None:
+    recorder, new = Recorder(["errors"], TEN), pod("new")
+    ok, failed = Series(0, bad=False), Series(5000, bad=True)
+    silent = Problem(Trouble.NOT_SCRAPED, "silence")
+    rounds: list[Reading | Problem] = [
+        Reading({"a": ok, "b": failed}),
+        silent,
+        silent,
+        Reading({"a": ok}),
+        Reading({"a": ok, "b": Series(5003, bad=True)}),
+    ]
+    for number, value in enumerate(rounds):
+        champion = seen(OLD, read(100 * number, number))
+        recorder.add(Scrape(champion, seen(new, value)), START + number * TEN)
+
+    assert recorder.closed()[-1].metrics["errors"].counts == (100, 1, 3, 3)
+
+
 def test_of_series_that_are_gone_no_memory_is_filled() -> None:
     recorder = Recorder(["errors"], TEN)
     for number in range(100):
