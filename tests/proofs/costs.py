@@ -15,7 +15,7 @@ SPECS = [
     MetricSpec("slow", base_rate=0.05, margin_rel=0.25, mde=0.1),
     RESTARTS,
 ]
-OPTIONS: dict[str, Any] = {"bucket_share": 1 / 3, "recent_buckets": 30}
+OPTIONS: dict[str, Any] = {"bucket_share": 1 / 3, "recent_buckets": 30, "reserve": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def cost_of_a_bucket(dice: Generator, buckets: int = 400) -> Cost:
     for end in range(buckets):
         n_a, n_b = (int(n) for n in dice.integers(1, 900, size=2))
         counts: list[Any] = [
-            (n_a, int(dice.binomial(n_a, 0.005)), n_b, int(dice.binomial(n_b, 0.006)), 1.37),
+            (n_a, int(dice.binomial(n_a, 0.4 if end % 90 > 84 else 0.005)), n_b, n_b // 170, 1.37),
             None if end % 7 == 3 else (n_a, n_a // 20, n_b, n_b // 19),
             (3, 0, 2, int(end % 50 == 20)),
         ]

@@ -1,4 +1,4 @@
-"""The ten promises, each with the measurement that could refute it.
+"""The promises, each with the measurement that could refute it.
 
 A promise about a rate counts as broken where the 95 % interval of the measured rate lies above
 the bound; one about a median or a time where the measured one is above it.
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from shieldx.stats import MetricSpec, Rate, requests_to_decide
+from shieldx.stats.eprocess import Floats
 from shieldx.stats.planning import Race, race
 from shieldx.stats.streams import Streams
 from tests.proofs.bursts import false_rollbacks
@@ -19,6 +20,7 @@ from tests.proofs.contest import OURS, OURS_AT_5, contest, shown
 from tests.proofs.costs import cost_of_a_bucket
 from tests.proofs.latency import requests_to_see_slowness
 from tests.proofs.mirrored import NO_WORSE, joint, requests_of_pairs
+from tests.proofs.outages import ASKED, LAST, LATER, OUTAGES, WITHOUT, course
 from tests.proofs.peers import growthbook, msprt
 from tests.proofs.traffic import Counts, Traffic, median_and_p90
 
@@ -258,6 +260,68 @@ def plans_come_true(dice: Generator, runs: int) -> Iterator[Finding]:
             f"{100 * off:.0f} %",
             off <= 0.15,
         )
+
+
+def outages_cost_little(dice: Generator, runs: int) -> Iterator[Finding]:
+    """Beside the promises: a minute that is bad for both versions, judged as the operator asks."""
+    for outage in OUTAGES:
+        what, quiet = outage.name, outage.quiet()
+        usual, _ = median_and_p90(course(quiet, quiet.buckets(dice, runs), runs).promoted)
+        yield _soon_again(
+            f"{what}: buckets from its end to a twin's promotion",
+            usual,
+            *(
+                course(outage, outage.buckets(dice, runs), runs, asked=asked).promoted - LATER
+                for asked in (ASKED, WITHOUT)
+            ),
+        )
+        turned = quiet.buckets(dice, runs, turns=outage.bad)
+        usual, _ = median_and_p90(course(quiet, turned, runs).rolled_back - LATER)
+        yield _soon_again(
+            f"{what}; then {100 * outage.bad:g} % of the challenger's: buckets to roll-back",
+            usual,
+            *(
+                course(
+                    outage, outage.buckets(dice, runs, turns=outage.bad), runs, asked=asked
+                ).rolled_back
+                - LATER
+                for asked in (ASKED, WITHOUT)
+            ),
+        )
+        twin = course(outage, outage.buckets(dice, runs), runs).rolled_back
+        back = Rate(int(np.isfinite(twin).sum()), runs)
+        yield at_most(11, f"{what}: a twin rolled back in {LAST} buckets", back, 0.01)
+        marginal = course(outage, outage.buckets(dice, runs, on_margin=True), runs).promoted
+        passed = Rate(int(np.isfinite(marginal).sum()), runs)
+        yield at_most(11, f"{what}; challenger on the margin: promoted", passed, 0.01)
+    yield from _as_asked_without_outage(dice, runs)
+
+
+def _soon_again(what: str, usual: float, times: Floats, without: Floats) -> Finding:
+    """Hold the median after an outage to twice what it is without one."""
+    median, late = median_and_p90(times)
+    before = [f"{each:g}" if each < inf else "never" for each in median_and_p90(without)]
+    return Finding(
+        11,
+        f"{what}, median",
+        f"≤ 2 x {usual:g}, as without outage",
+        f"{median:g} (p90 {late:g}; without a reserve {' / '.join(before)})",
+        median <= 2.0 * usual,
+    )
+
+
+def _as_asked_without_outage(dice: Generator, runs: int) -> Iterator[Finding]:
+    """Promise 5 again, with all that the operator asks for."""
+    spec = MetricSpec("m", base_rate=0.005, margin_rel=0.0, margin_abs=0.005)
+    traffic = Traffic(runs, 500, 100)
+    buckets = ([row] for row in traffic.steady(dice, 0.005, 0.005))
+    seen = race(Streams([spec], runs, **ASKED), buckets, runs)
+    what = "0.5 %, + 0.5 points, no outage, a tenth kept back"
+    median = median_and_p90(traffic.per_look * seen.promoted)[0]
+    yield requests_at_most(11, f"{what}: median to promotion", median, 10_000)
+    share = seen.promotions
+    holds = share.interval[1] >= 0.98
+    yield Finding(11, f"{what}: promoted by 50,000", "≥ 98 %", shown(share), holds)
 
 
 PROOFS: Sequence[Proof] = (

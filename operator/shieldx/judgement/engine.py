@@ -38,6 +38,8 @@ type Row = tuple[float, ...]
 
 # No bucket gives more than a third of the evidence that a verdict needs.
 BUCKET_SHARE: Final = 1 / 3
+# So much of the capital of every bet waits until the champion's rate jumps, as in an outage.
+RESERVE: Final = 0.1
 # Above these a weight does not rise: even odds of ten for harm, or more likely worse than not.
 DOUBTFUL_EVIDENCE: Final = 10.0
 DOUBTFUL_PROBABILITY: Final = 0.5
@@ -155,6 +157,7 @@ def question(
         "min_buckets": decision.min_buckets,
         "bucket_share": BUCKET_SHARE,
         "recent_buckets": recent,
+        "reserve": RESERVE,
     }
     metrics = [each for it in spec.guardrails for each in _metrics(it, base_rates)]
     return [*metrics, RESTARTS], parameters

@@ -29,7 +29,7 @@ from shieldx.stats.metric import MetricEvidence, MetricReport, MetricSpec, State
 type Mode = Literal["noninferiority", "superiority"]
 type BucketCounts = tuple[float, float, float, float] | tuple[float, float, float, float, float]
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2  # 1 knew no reserve
 
 
 class Verdict(StrEnum):
@@ -66,7 +66,9 @@ class DecisionEngine:
     promotion; a roll-back has no minimum. No bucket adds more than `bucket_share` of what a
     roll-back or a promotion needs to any alternative (a truncated e-value is an e-value), so one
     bad moment of either arm is no verdict; 1 cuts nothing. `recent_buckets` is how many of the last
-    buckets must not look worse than the margin for a promotion; 0 asks nothing of them.
+    buckets must not look worse than the margin for a promotion; 0 asks nothing of them. `reserve`
+    is the share of the capital of every bet that is kept back until the champion's rate jumps (see
+    `jumps`); with 0 jumps are not heeded.
 
     ValueError for parameters out of range, no metrics, equal names, or nothing to promote on.
     """
@@ -81,6 +83,7 @@ class DecisionEngine:
         min_buckets: int = 1,
         bucket_share: float = 1.0,
         recent_buckets: int = 0,
+        reserve: float = 0.0,
     ) -> None:
         _check_specs(specs, mode)
         for name, risk in (("rollback_risk", rollback_risk), ("promotion_risk", promotion_risk)):
@@ -90,6 +93,8 @@ class DecisionEngine:
             raise ValueError(f"bucket_share is a share, above 0 and at most 1, got {bucket_share}")
         if min_buckets < 0 or recent_buckets < 0:
             raise ValueError("min_buckets and recent_buckets are counts, they cannot be negative")
+        if not 0.0 <= reserve < 1.0:
+            raise ValueError(f"reserve is a share, not negative and below 1, got {reserve}")
         self._mode = mode
         self._harm_threshold = log(1.0 / rollback_risk)
         self._promotion_threshold = log(1.0 / promotion_risk)
@@ -100,6 +105,7 @@ class DecisionEngine:
                 harm_cut=cut_at(bucket_share, rollback_risk),
                 promotion_cut=cut_at(bucket_share, promotion_risk),
                 recent_buckets=recent_buckets,
+                reserve=reserve,
             )
             for spec in specs
         ]
@@ -178,6 +184,7 @@ class DecisionEngine:
         min_buckets: int = 1,
         bucket_share: float = 1.0,
         recent_buckets: int = 0,
+        reserve: float = 0.0,
     ) -> Self:
         """Continue from `dump()` with the parameters that it was made with.
 
@@ -192,6 +199,7 @@ class DecisionEngine:
             min_buckets=min_buckets,
             bucket_share=bucket_share,
             recent_buckets=recent_buckets,
+            reserve=reserve,
         )
         engine._restore(state)
         return engine

@@ -6,7 +6,7 @@ Counts have an event that is either bad (errors, slow requests: `better="lower"`
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf, isfinite, sqrt
+from math import inf, isfinite, log, sqrt
 from typing import Any, Final, Literal
 from zlib import crc32
 
@@ -24,6 +24,7 @@ from shieldx.stats.eprocess import (
     noninferiority_mixture,
     superiority_mixture,
 )
+from shieldx.stats.jumps import STAKED, forgotten, has_jumped, with_capital
 from shieldx.stats.posterior import Posterior, Strata
 
 type Four = tuple[float, float, float, float]
@@ -156,32 +157,38 @@ class MetricReport:
 
 @dataclass(slots=True)
 class _Process:
-    """One mixture and the log evidence of each of its parts."""
+    """One mixture and what became of what was staked on each of its parts, in logs."""
 
     mixture: Mixture
+    stake: float
     evidence: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        self.evidence = np.zeros_like(self.mixture.deltas)
-
-    @property
-    def log_e(self) -> float:
-        return self.mixture.log_e(self.evidence)
+        self.evidence = np.full_like(self.mixture.deltas, log(self.stake))
 
 
 class MetricEvidence:
     """The three e-processes of one metric, the predicted rate, and the sums of the posterior."""
 
     def __init__(
-        self, spec: MetricSpec, *, harm_cut: float, promotion_cut: float, recent_buckets: int
+        self,
+        spec: MetricSpec,
+        *,
+        harm_cut: float,
+        promotion_cut: float,
+        recent_buckets: int,
+        reserve: float = 0.0,
     ) -> None:
         self.spec = spec
         self._harm_cut, self._promotion_cut = harm_cut, promotion_cut
+        self._heeds_jumps = reserve > 0.0
+        self._kept = reserve
         self._slot_buckets = -(-recent_buckets // RECENT_SUMS)
         self._centre = Centre.at(spec.base_rate)
-        self._harm = _Process(harm_mixture(spec.worse))
-        self._noninferiority = _Process(noninferiority_mixture(spec.margin_log_odds))
-        self._superiority = _Process(superiority_mixture(spec.effect_log_odds, -spec.worse))
+        stake = 1.0 - reserve
+        self._harm = _Process(harm_mixture(spec.worse), stake)
+        self._noninferiority = _Process(noninferiority_mixture(spec.margin_log_odds), stake)
+        self._superiority = _Process(superiority_mixture(spec.effect_log_odds, -spec.worse), stake)
         self._strata = Strata()
         self._recent: list[Strata] = []
         self._in_slot = 0
@@ -189,15 +196,15 @@ class MetricEvidence:
 
     @property
     def log_e_harm(self) -> float:
-        return self._harm.log_e
+        return self._log_e(self._harm)
 
     @property
     def log_e_noninferiority(self) -> float:
-        return self._noninferiority.log_e
+        return self._log_e(self._noninferiority)
 
     @property
     def log_e_superiority(self) -> float:
-        return self._superiority.log_e
+        return self._log_e(self._superiority)
 
     @property
     def recently_within_margin(self) -> bool:
@@ -212,7 +219,17 @@ class MetricEvidence:
             self._judge(counts, phi, gains_safety=gains_safety)
             self._remember(counts, phi)
         if n_a > 0.0:
+            if self._heeds_jumps and has_jumped(n_a, x_a, self._centre.rate, phi):
+                self._centre = forgotten(self._centre, n_a)
+                self._stake()
             self._centre = self._centre.after(n_a, x_a)
+
+    def _stake(self) -> None:
+        """Put a part of what is kept back to the bets of the buckets to come."""
+        more = STAKED * self._kept
+        self._kept -= more
+        for process in (self._harm, self._noninferiority, self._superiority):
+            process.evidence = with_capital(process.evidence, more)
 
     def _judge(self, counts: Four, phi: float, *, gains_safety: bool) -> None:
         spec, rate = self.spec, self._centre.rate
@@ -227,6 +244,10 @@ class MetricEvidence:
         self._superiority.evidence = self._superiority.evidence + np.minimum(
             better / phi, self._promotion_cut
         )
+
+    def _log_e(self, process: _Process) -> float:
+        at_stake = process.mixture.log_e_of_runs(process.evidence)
+        return float(with_capital(at_stake, self._kept))
 
     def _remember(self, counts: Four, phi: float) -> None:
         self._strata = self._strata.plus(counts, phi)
@@ -273,6 +294,7 @@ class MetricEvidence:
         return {
             "question": self._question(),
             "centre": [self._centre.events, self._centre.requests],
+            "kept": self._kept,
             "harm": self._harm.evidence.tolist(),
             "noninferiority": self._noninferiority.evidence.tolist(),
             "superiority": self._superiority.evidence.tolist(),
@@ -289,6 +311,7 @@ class MetricEvidence:
                 " tolerance or effect; start anew"
             )
         self._centre = Centre(*state["centre"])
+        self._kept = state["kept"]
         for process, name in (
             (self._harm, "harm"),
             (self._noninferiority, "noninferiority"),

@@ -2,7 +2,8 @@
 
 `requests_to_decide` is a formula and takes no time: log evidence is a random walk with a drift, so
 the time at which it first reaches a threshold is inverse-Gaussian (Wald 1947). It leaves out
-the cut per bucket and dispersion, and that looks come once a bucket.
+the cut per bucket, a reserve (a tenth takes 2 % more requests) and dispersion, and that looks
+come once a bucket.
 `operating_characteristics` simulates the rule itself, with the dice that it is given.
 """
 
@@ -224,6 +225,7 @@ def operating_characteristics(
     promotion_risk: float = 0.01,
     min_buckets: int = 1,
     bucket_share: float = 1.0,
+    reserve: float = 0.0,
 ) -> Characteristics:
     """Simulate the rule on `runs` experiments of at most `buckets` buckets.
 
@@ -249,6 +251,7 @@ def operating_characteristics(
         rollback_risk=rollback_risk,
         promotion_risk=promotion_risk,
         bucket_share=bucket_share,
+        reserve=reserve,
     )
     result = race(streams, rows(), runs, min_buckets=min_buckets)
     return Characteristics(

@@ -26,6 +26,7 @@ from shieldx.stats.eprocess import (
     noninferiority_mixture,
     superiority_mixture,
 )
+from shieldx.stats.jumps import REMEMBERED, STAKED, has_jumped, with_capital
 from shieldx.stats.metric import MetricSpec
 
 type Flags = NDArray[np.bool_]
@@ -44,6 +45,7 @@ class Streams:
         rollback_risk: float = 0.01,
         promotion_risk: float = 0.01,
         bucket_share: float = 1.0,
+        reserve: float = 0.0,
     ) -> None:
         self._harm_threshold = log(1.0 / rollback_risk)
         self._promotion_threshold = log(1.0 / promotion_risk)
@@ -54,6 +56,7 @@ class Streams:
                 harm_cut=cut_at(bucket_share, rollback_risk),
                 promotion_cut=cut_at(bucket_share, promotion_risk),
                 superior=mode == "superiority" and (spec.primary or len(specs) == 1),
+                reserve=reserve,
             )
             for spec in specs
         ]
@@ -99,7 +102,14 @@ class _Metric:
     """The evidence on one metric in all runs: arrays of shape `(runs, k)`."""
 
     def __init__(
-        self, spec: MetricSpec, runs: int, *, harm_cut: float, promotion_cut: float, superior: bool
+        self,
+        spec: MetricSpec,
+        runs: int,
+        *,
+        harm_cut: float,
+        promotion_cut: float,
+        superior: bool,
+        reserve: float,
     ) -> None:
         self.spec = spec
         self._cuts = harm_cut, promotion_cut
@@ -110,19 +120,22 @@ class _Metric:
             if superior
             else noninferiority_mixture(spec.margin_log_odds)
         )
-        self._harm = np.zeros((runs, len(self._harm_mixture.deltas)))
-        self._safe = np.zeros((runs, len(self._safe_mixture.deltas)))
+        self._heeds_jumps = reserve > 0.0
+        self._kept = np.full((runs, 1), reserve)
+        stake = log(1.0 - reserve)
+        self._harm = np.full((runs, len(self._harm_mixture.deltas)), stake)
+        self._safe = np.full((runs, len(self._safe_mixture.deltas)), stake)
         self._events = np.full((runs, 1), MEMORY * spec.base_rate)
         self._requests = np.full((runs, 1), MEMORY)
 
     @property
     def log_e_harm(self) -> Floats:
-        return self._harm_mixture.log_e_of_runs(self._harm)
+        return with_capital(self._harm_mixture.log_e_of_runs(self._harm), self._kept[:, 0])
 
     @property
     def log_e_safe(self) -> Floats:
         """Non-inferiority's, or superiority's where that decides."""
-        return self._safe_mixture.log_e_of_runs(self._safe)
+        return with_capital(self._safe_mixture.log_e_of_runs(self._safe), self._kept[:, 0])
 
     @property
     def rate(self) -> Floats:
@@ -133,6 +146,7 @@ class _Metric:
     def keep(self, runs: Flags) -> None:
         self._harm, self._safe = self._harm[runs], self._safe[runs]
         self._events, self._requests = self._events[runs], self._requests[runs]
+        self._kept = self._kept[runs]
 
     def update(self, counts: tuple[Floats, Floats, Floats, Floats], phi: Floats) -> None:
         spec = self.spec
@@ -143,8 +157,19 @@ class _Metric:
         self._safe += np.minimum(safe / phi, self._cuts[1])
         n_a, x_a, _, _ = counts
         seen = n_a > 0.0
+        if self._heeds_jumps:
+            self._heed(seen & has_jumped(n_a, x_a, rate, phi), n_a, rate)
         self._events = np.where(seen, FORGET * self._events + x_a, self._events)
         self._requests = np.where(seen, FORGET * self._requests + n_a, self._requests)
+
+    def _heed(self, jumped: Flags, n_a: Floats, rate: Floats) -> None:
+        requests = np.minimum(self._requests, REMEMBERED * n_a)
+        self._events = np.where(jumped, requests * rate, self._events)
+        self._requests = np.where(jumped, requests, self._requests)
+        more = np.where(jumped, STAKED * self._kept, 0.0)
+        self._kept = self._kept - more
+        self._harm = with_capital(self._harm, more)
+        self._safe = with_capital(self._safe, more)
 
     def _rate(self) -> Floats:
         rates: Floats = np.clip(self._events / self._requests, SMALLEST_RATE, 1.0 - SMALLEST_RATE)

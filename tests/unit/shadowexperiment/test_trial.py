@@ -320,7 +320,7 @@ async def test_evidence_of_another_engine_is_begun_anew() -> None:
     world.release("v2")
     await world.until("Stepping")
     await world.rest(passes=3)
-    world.status["engine"] = world.status["engine"].replace('"version":1', '"version":0')
+    world.status["engine"] = world.status["engine"].replace('"version":2', '"version":0')
     world.die()
     await world.until("Promoted")
 

@@ -363,6 +363,8 @@ def test_impossible_counts_are_refused_before_anything_changes(row: Any, message
         ([ERRORS], {"promotion_risk": 1.0}, "promotion_risk is a probability"),
         ([ERRORS], {"bucket_share": 0.0}, "bucket_share is a share"),
         ([ERRORS], {"recent_buckets": -1}, "cannot be negative"),
+        ([ERRORS], {"reserve": -0.1}, "reserve is a share"),
+        ([ERRORS], {"reserve": 1.0}, "reserve is a share"),
     ],
 )
 def test_an_engine_that_makes_no_sense_is_refused(

@@ -82,6 +82,7 @@ def test_a_ramp_is_simulated_bucket_by_bucket() -> None:
         {"promotion_risk": 1e-6},
         {"min_buckets": 10},
         {"bucket_share": 0.25},
+        {"reserve": 0.4},
     ],
     ids=lambda options: next(iter(options), "default"),
 )

@@ -38,12 +38,17 @@ def logit(p: float) -> float:
     return log(p / (1.0 - p))
 
 
+def divergence(p: float, q: float) -> float:
+    return sum(a * log(a / b) for a, b in ((p, q), (1.0 - p, 1.0 - q)) if a > 0.0)
+
+
 @dataclass
 class Twin:
     """One metric where lower is better."""
 
     spec: MetricSpec
     cut: float
+    kept: float = 0.0
     sums: list[list[float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,7 +65,8 @@ class Twin:
             [(delta, share / count) for delta in grid]
             + ([] if spec.mde is None else [(-effect, 0.7)]),
         ]
-        self.sums = [[0.0] * len(mixture) for mixture in self.mixtures]
+        self.heeds = self.kept > 0.0
+        self.sums = [[log(1.0 - self.kept)] * len(mixture) for mixture in self.mixtures]
         self.events, self.requests = 200.0 * p0, 200.0
 
     def update(self, counts: Four, phi: float, *, restarted: bool) -> None:
@@ -75,13 +81,20 @@ class Twin:
                 if process == 1 and restarted:
                     gain = min(gain, 0.0)
                 self.sums[process][part] += gain
+        if self.heeds and divergence(counts[1] / counts[0], theta) * counts[0] / phi > 10.0:
+            self.requests = min(self.requests, counts[0] / 4.0)
+            self.events = theta * self.requests
+            self.kept /= 2.0
+            self.sums = [[log(exp(each) + self.kept) for each in sums] for sums in self.sums]
         forget = 0.5 ** (1.0 / 60.0)
         self.events = forget * self.events + counts[1]
         self.requests = forget * self.requests + counts[0]
 
     def log_e(self) -> list[float]:
         return [
-            log(sum(w * exp(total) for (_, w), total in zip(mixture, sums, strict=True)))
+            log(
+                self.kept + sum(w * exp(total) for (_, w), total in zip(mixture, sums, strict=True))
+            )
             for mixture, sums in zip(self.mixtures, self.sums, strict=True)
         ]
 
@@ -98,15 +111,16 @@ class Twin:
     ids=lambda spec: spec.name,
 )
 @pytest.mark.parametrize("share", [1.0, 1 / 3])
-def test_the_evidence_is_the_formulas(spec: MetricSpec, share: float) -> None:
+@pytest.mark.parametrize("reserve", [0.0, 0.3])
+def test_the_evidence_is_the_formulas(spec: MetricSpec, share: float, reserve: float) -> None:
     seed = np.random.SeedSequence().generate_state(1)[0]
     dice = np.random.default_rng(seed)
-    engine = DecisionEngine([spec], bucket_share=share)
-    twin = Twin(spec, cut=log(100.0) / 3.0 if share < 1.0 else inf)
+    engine = DecisionEngine([spec], bucket_share=share, reserve=reserve)
+    twin = Twin(spec, cut=log(100.0) / 3.0 if share < 1.0 else inf, kept=reserve)
 
     for bucket in range(8):
         n_a, n_b = (int(n) for n in dice.integers(20, 1500, size=2))
-        rate = min(0.9, spec.base_rate * dice.uniform(0.5, 2.0))
+        rate = min(0.9, spec.base_rate * dice.uniform(0.5, 2.0) + 0.3 * (bucket == 3))
         counts = (n_a, int(dice.binomial(n_a, rate)), n_b, int(dice.binomial(n_b, rate)))
         phi, restarted = float(dice.uniform(1.0, 3.0)), bool(dice.random() < 0.3)
         report = engine.update([(*counts, phi)], bucket, challenger_restarted=restarted)

@@ -13,6 +13,8 @@ ERRORS = MetricSpec("errors", base_rate=0.005, margin_rel=1.0)
 ORDERS = MetricSpec("orders", "higher", 0.05, margin_rel=0.1, mde=0.3, primary=True)
 SAME, TWICE, AWFUL = (1500, 7, 1500, 7), (1500, 7, 1500, 14), (1500, 7, 1500, 70)
 ORDERED = (1000, 50, 1000, 50)
+POINTS = MetricSpec("errors", base_rate=0.005, margin_rel=0.0, margin_abs=0.01)
+OUTAGE = [SAME] * 3 + [(1500, 700, 1500, 780)] * 6 + [SAME] * 6
 
 
 def verdict(
@@ -34,6 +36,7 @@ def verdict(
         ([ERRORS], [SAME] * 40, {"promotion_risk": 1e-30}, {}),
         ([ERRORS], [AWFUL], {"rollback_risk": 1e-60}, {}),
         ([ERRORS], [AWFUL], {"bucket_share": 1 / 3}, {}),
+        ([POINTS], OUTAGE, {"reserve": 0.1, "rollback_risk": 1e-30}, {"rollback_risk": 1e-30}),
         ([ERRORS], [SAME] * 60 + [TWICE] * 8, {"recent_buckets": 8, "rollback_risk": 1e-9}, None),
         ([ERRORS, ORDERS], [[SAME, ORDERED]] * 60, {"mode": "superiority"}, {}),
     ],
@@ -160,6 +163,7 @@ def test_the_ends_of_what_can_be_asked_can_be_asked() -> None:
         {"min_buckets": 0},
         {"bucket_share": 1.0},
         {"bucket_share": 1e-6},
+        {"reserve": 0.99},
         {"rollback_risk": 0.999, "promotion_risk": 1e-12},
     ):
         asked: dict[str, Any] = options

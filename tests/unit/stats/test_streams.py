@@ -46,15 +46,16 @@ def promoting(specs: list[MetricSpec], mode: Mode, report: Report) -> float:
         ([POINTS, ORDERS], "superiority"),
     ],
 )
-@pytest.mark.parametrize("share", [1.0, 1 / 3])
+@pytest.mark.parametrize(("share", "reserve"), [(1.0, 0.0), (1 / 3, 0.0), (1 / 3, 0.2)])
 def test_each_run_is_judged_as_the_engine_would(
-    specs: list[MetricSpec], mode: Any, share: float
+    specs: list[MetricSpec], mode: Any, share: float, reserve: float
 ) -> None:
     seed = np.random.SeedSequence().generate_state(1)[0]
     dice = np.random.default_rng(seed)
     runs = 5
     options: dict[str, Any] = {
         "bucket_share": share,
+        "reserve": reserve,
         "rollback_risk": 0.02,
         "promotion_risk": 0.05,
     }
@@ -68,6 +69,8 @@ def test_each_run_is_judged_as_the_engine_would(
         for spec in specs:
             n_a, n_b = dice.integers(0, 900, (2, runs)) * dice.integers(0, 4, (2, runs)).clip(0, 1)
             rates = spec.base_rate * dice.uniform(0.5, 1.5, (2, runs))
+            if reserve and bucket in range(8, 14):
+                rates = np.minimum(rates + 0.3 * dice.integers(0, 2, runs), 1.0)
             counts.append((n_a, dice.binomial(n_a, rates[0]), n_b, dice.binomial(n_b, rates[1])))
         streams.update(counts, phi)
         doomed |= streams.harmful
@@ -85,7 +88,7 @@ def test_runs_that_are_kept_go_on_as_if_the_others_had_never_been() -> None:
     """Three runs of two metrics, of which the second ends after the first bucket."""
     first = [(400, np.array([4, 9, 2]), 400, np.array([5, 90, 3]))] * 2
     second = [(300, np.array([8, 1]), 500, np.array([4, 20]))] * 2
-    kept, alone = Streams([ERRORS, POINTS], 3), Streams([ERRORS, POINTS], 2)
+    kept, alone = (Streams([ERRORS, POINTS], runs, reserve=0.2) for runs in (3, 2))
 
     kept.update(first)
     kept.keep(np.array([True, False, True]))
