@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 
 import asyncpg
@@ -94,7 +95,8 @@ def _answered_alike(journal: Journal) -> Iterator[str]:
     for asked in journal.asked.values():
         outcome = asked.outcome
         if asked.key.startswith(POISON):
-            if outcome is not None:
+            # Whose account was short by then was refused before the database could.
+            if outcome is not None and outcome.status != HTTPStatus.PAYMENT_REQUIRED:
                 yield f"{asked.key} was answered {outcome.status}"
             continue
         for said in asked.answers:
