@@ -12,6 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
+# What a refusal says: its code, and which limit was met.
+RATE_LIMITED: Final = "rate_limited"
+CLIENT: Final = "client"
+ACCOUNT: Final = "account"
 CAPACITY: Final = 50_000
 # What was gained in many small steps is not short of a rounding error.
 HAIR: Final = 1e-9

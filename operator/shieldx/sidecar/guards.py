@@ -11,11 +11,11 @@ from prometheus_client.registry import Collector
 from shieldx.breaker import Breaker, State
 from shieldx.ledger.records import Answer
 from shieldx.sidecar.balance_cache import BalanceCache, Fetch
-from shieldx.sidecar.buckets import LocalBuckets
+from shieldx.sidecar.buckets import ACCOUNT, CLIENT, LocalBuckets
 from shieldx.sidecar.config import Config
 from shieldx.sidecar.redis import SharedMemory
 from shieldx.sidecar.shared_buckets import SharedBuckets
-from shieldx.sidecar.throttle import ACCOUNT, CLIENT, Throttle
+from shieldx.sidecar.throttle import Throttle
 
 # How a state is written as a number, the worse the higher.
 LEVELS: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}

@@ -17,7 +17,18 @@ from typing import Final
 
 from shieldx.ledger import operations as ops
 from shieldx.sidecar.auth import Caller
-from shieldx.sidecar.buckets import Ask, Claim, Cost, LocalBuckets, Rate, Waits, whole_seconds
+from shieldx.sidecar.buckets import (
+    ACCOUNT,
+    CLIENT,
+    RATE_LIMITED,
+    Ask,
+    Claim,
+    Cost,
+    LocalBuckets,
+    Rate,
+    Waits,
+    whole_seconds,
+)
 from shieldx.sidecar.config import RateLimit
 from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.rights import Refusal
@@ -25,9 +36,6 @@ from shieldx.sidecar.shared_buckets import SharedBuckets
 
 logger = logging.getLogger(__name__)
 
-CODE: Final = "rate_limited"
-CLIENT: Final = "client"
-ACCOUNT: Final = "account"
 NOBODY: Final[dict[str, Refusal]] = {}
 
 type Refused = Mapping[str, Refusal]
@@ -151,7 +159,7 @@ def _refusal(claim: Claim, wait: float) -> Refusal:
     if limit == ACCOUNT:
         facts["account"] = name
     return Refusal(
-        CODE,
+        RATE_LIMITED,
         f"{whose} too often: {rate.per_second:g} a second are allowed, {rate.burst} at once; "
         f"try again in {whole_seconds(wait)} s with the same key.",
         facts,

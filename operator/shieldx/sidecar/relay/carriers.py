@@ -14,12 +14,11 @@ from typing import Any, Final
 import msgspec
 
 from shieldx.ledger.relay import NotSentError, Standing, UnknownOutcomeError
+from shieldx.sidecar.buckets import CLIENT, RATE_LIMITED
 from shieldx.sidecar.codes import may_retry
 from shieldx.sidecar.exchange import PROBLEM, RETRY_AFTER, encode, problem
 from shieldx.sidecar.relay.items import Item, Told
 from shieldx.sidecar.relay.upstream import Reply, Upstream
-from shieldx.sidecar.throttle import CLIENT
-from shieldx.sidecar.throttle import CODE as RATE_LIMITED
 
 REPLAYED: Final = b"idempotency-replayed: true\r\n"
 BATCH: Final = b"/v1/batch"
