@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from shieldx.kube.signing_keys import SigningKeys
-from shieldx.sidecar.main import Options, serve
-from tests.support.api import Client
+from shieldx.sidecar.main import Options
+from tests.support.api import Client, served
 from tests.support.api_server import EC, OTHER_RSA, ApiServer, token
 
 pytestmark = pytest.mark.postgres
@@ -58,7 +58,6 @@ async def world(
     (tmp_path / "dsn").write_text(dsn)
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     (tmp_path / "keys").mkdir()
-    stopped = asyncio.Event()
     options = Options(
         tmp_path / "dsn",
         tmp_path / "config.json",
@@ -69,13 +68,8 @@ async def world(
     )
     async with ApiServer() as cluster:
         keys = SigningKeys(cluster.reviewer, least_pause_seconds=0.1)
-        serving = asyncio.create_task(serve(options, cluster.reviewer, keys, stopped))
-        async with asyncio.timeout(30):
-            while "ShieldX ledger on" not in capsys.readouterr().out:  # noqa: ASYNC110 - a text
-                await asyncio.sleep(0.05)
-        yield World(cluster, free_port, tmp_path / "keys")
-        stopped.set()
-        assert await serving == 0
+        async with served(options, cluster.reviewer, keys, capsys):
+            yield World(cluster, free_port, tmp_path / "keys")
 
 
 def new_key(name: str, *arguments: str) -> tuple[str, str]:

@@ -11,12 +11,13 @@ from shieldx.keeper.clock import ClockWatch
 from shieldx.keeper.expiry import Expiry
 from shieldx.keeper.metrics import KeeperMetrics, exposition
 from shieldx.ledger.ledger import Ledger
-from shieldx.ledger.model import MICROSECONDS, Request, State, decide
+from shieldx.ledger.model import MICROSECONDS, Request, decide
 from shieldx.ledger.operations import OpenAccount
 from shieldx.ledger.postgres import Shard, StaleError
 from shieldx.ledger.rows import rows_of
 from shieldx.ledger.verify import verify
 from tests.support.api import Service
+from tests.support.loading import known
 
 pytestmark = pytest.mark.postgres
 
@@ -88,18 +89,8 @@ async def test_it_is_told_once_and_when_it_is_over(
 @pytest.mark.parametrize("ahead", [-1, 2 * MICROSECONDS])
 async def test_what_is_dated_out_of_line_is_not_stored(clock: Clock, dsn: str, ahead: int) -> None:
     shard = await Shard.open(dsn, "s0")
-    opened, state = Request("me", [OpenAccount(id="a")], ["k"]), State("s0")
-    await shard.load(
-        state,
-        accounts=["a"],
-        grants=(),
-        holds=(),
-        transfers=(),
-        references=(),
-        keys=(),
-        due=(),
-        now=0,
-    )
+    opened = Request("me", [OpenAccount(id="a")], ["k"])
+    state = await known(shard, "a")
     now: int = await clock.connection.fetchval("select clock_microseconds()")
     await clock.connection.execute("update head set at = $1", now)
     _, changes = decide(state, [opened], now + ahead)

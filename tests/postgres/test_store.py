@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from shieldx.ledger.batcher import perform
 from shieldx.ledger.ledger import Ledger
-from shieldx.ledger.model import MICROSECONDS, Code, Request, State, decide, merge
+from shieldx.ledger.model import MICROSECONDS, Code, Request, decide, merge
 from shieldx.ledger.operations import (
     BREAKAGE,
     ISSUANCE,
@@ -22,6 +22,7 @@ from shieldx.ledger.operations import (
 from shieldx.ledger.postgres import BreachError, Shard, StaleError
 from shieldx.ledger.rows import rows_of
 from shieldx.ledger.verify import verify
+from tests.support.loading import known
 
 pytestmark = pytest.mark.postgres
 
@@ -30,23 +31,6 @@ pytestmark = pytest.mark.postgres
 async def shard(dsn: str) -> Shard:
     await Ledger.open(dsn, "s0").migrate()
     return await Shard.open(dsn, "s0")
-
-
-async def known(shard: Shard, *accounts: str) -> State:
-    """Return the state with these accounts loaded."""
-    state = State("s0")
-    await shard.load(
-        state,
-        accounts=accounts,
-        grants=(),
-        holds=(),
-        transfers=(),
-        references=(),
-        keys=(),
-        due=(),
-        now=0,
-    )
-    return state
 
 
 def refill(amount: int = 5) -> Request:

@@ -3,18 +3,23 @@
 import asyncio
 import itertools
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+import pytest
+
 from shieldx.kube.cluster import Identity
-from shieldx.kube.tokens import ReviewUnavailableError, TokenCache
+from shieldx.kube.signing_keys import SigningKeys
+from shieldx.kube.tokens import ReviewUnavailableError, TokenCache, TokenReviewer
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config
 from shieldx.sidecar.connection import Limits
-from shieldx.sidecar.main import Process
+from shieldx.sidecar.main import Options, Process, serve
 from shieldx.sidecar.server import Server
 
 _keys = itertools.count(1)
@@ -179,3 +184,21 @@ class Service:
 
     def client(self, token: str | None = None) -> Client:
         return Client(self.port, token)
+
+
+@asynccontextmanager
+async def served(
+    options: Options,
+    reviewer: TokenReviewer,
+    keys: SigningKeys,
+    capsys: pytest.CaptureFixture[str],
+) -> AsyncIterator[None]:
+    """Serve as deployed, from when it says so; afterwards it must end in order."""
+    stopped = asyncio.Event()
+    serving = asyncio.create_task(serve(options, reviewer, keys, stopped))
+    async with asyncio.timeout(60):
+        while "ShieldX ledger on" not in capsys.readouterr().out:  # noqa: ASYNC110 - a text
+            await asyncio.sleep(0.05)
+    yield
+    stopped.set()
+    assert await serving == 0

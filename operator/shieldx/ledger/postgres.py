@@ -34,7 +34,7 @@ APPLICATION: Final = f"{schema.PROGRAM}{schema.number()}"
 SETTINGS: Final = {
     "application_name": APPLICATION,
     "plan_cache_mode": "force_generic_plan",  # a plan for this batch is of no use to the next
-    "enable_seqscan": "off",  # a plan made while a table was empty would scan it for ever
+    "enable_seqscan": "off",  # a plan made while a table was empty would scan it when it is not
     "jit": "off",  # that makes plans look dear, and compiling them for a batch takes seconds
     "tcp_keepalives_idle": "2",
     "tcp_keepalives_interval": "1",
