@@ -1,6 +1,7 @@
 """Rate limits, as callers meet them: who is refused, for how long, and what it costs."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -118,14 +119,63 @@ async def test_a_limit_does_not_tell_of_accounts_that_are_hidden(service: Servic
         assert {one.code for one in hidden} == {"account_not_found"}
 
 
-async def test_a_batch_costs_a_token_an_operation(service: Service) -> None:
+async def test_of_a_plain_batch_as_much_is_done_as_there_are_tokens_for(service: Service) -> None:
     limit(service, client=5)
-    operations = [{"type": "consume", "account": "a", "amount": 1}] * 3
+    operations = [{"type": "consume", "account": "a", "amount": 1}] * 4
     async with service.client("shop/checkout") as client:
-        answers = [await client.post("/v1/batch", {"operations": operations}) for _ in range(2)]
+        assert await statuses(client, "a", 2) == [201, 201]
 
-        assert [one.status for one in answers] == [200, 429]
-        assert await statuses(client, "a", 3) == [201, 201, 429]
+        answer = await client.post("/v1/batch", {"operations": operations}, "k")
+
+        assert (answer.status, answer.fields.get("retry-after")) == (200, None)
+        results = answer.body["results"]
+        assert [one["status"] for one in results] == [201, 201, 201, 429]
+        assert (results[3]["code"], results[3]["limit"]) == ("rate_limited", "client")
+        assert (results[3]["requests_per_second"], results[3]["burst"]) == (1.0, 5)
+        assert await statuses(client, "a", 1) == [429]
+
+        limit(service)
+        again = await client.post("/v1/batch", {"operations": operations}, "k")
+
+        assert again.fields["idempotency-replayed-operations"] == "0,1,2"
+        assert again.body["results"][:3] == results[:3]
+        assert again.body["results"][3]["status"] == 201
+        assert await client.balance("a") == (994, 0, 994)
+
+
+@pytest.mark.parametrize("count", [5, 8])
+async def test_a_plain_batch_that_is_sent_again_when_it_was_told_gets_through(
+    service: Service, count: int
+) -> None:
+    now = stopped_clock(service)
+    limit(service, client=5)
+    operations = [{"type": "consume", "account": one, "amount": 1} for one in "abababab"][:count]
+    async with service.client("shop/checkout") as client:
+        assert await statuses(client, "a", 2) == [201, 201]
+        sent = {"operations": operations}
+
+        answer = await client.post("/v1/batch", sent, "k")
+        results = answer.body["results"]
+        waits = [one["retry_after_seconds"] for one in results if one["status"] == 429]
+
+        assert waits == [4, 5, 5, 5, 5][: count - 3]
+        assert ("8 at once take a full bucket" in results[-1]["message"]) == (count == 8)
+        now.append(now[-1] + waits[-1] - 1)
+        assert not await all_done(client, sent)
+        now.append(now[-1] + waits[-1])
+        assert await all_done(client, sent)
+
+
+async def all_done(client: Client, batch: dict[str, Any]) -> bool:
+    answer = await client.post("/v1/batch", batch, "k")
+    return {one["status"] for one in answer.body["results"]} == {201}
+
+
+def stopped_clock(service: Service) -> list[float]:
+    """Let the buckets go by the last entry of the list."""
+    now = [1000.0]
+    service.process.guards.throttle._local._monotonic = lambda: now[-1]
+    return now
 
 
 async def test_a_batch_above_the_burst_is_done_and_paid_for_later(service: Service) -> None:
@@ -141,18 +191,47 @@ async def test_a_batch_above_the_burst_is_done_and_paid_for_later(service: Servi
 
 async def test_a_busy_account_of_a_plain_batch_harms_only_itself(service: Service) -> None:
     limit(service, account=2)
-    operations = [{"type": "consume", "account": one, "amount": 1} for one in "abab"]
+    operations = [{"type": "consume", "account": one, "amount": 1} for one in "abaab"]
     async with service.client("shop/checkout") as client:
         await client.consume("a", 1)
 
         answer = await client.post("/v1/batch", {"operations": operations}, "k")
 
-        assert [one["status"] for one in answer.body["results"]] == [429, 201, 429, 201]
-        assert answer.body["results"][0]["account"] == "a"
+        results = answer.body["results"]
+        assert [one["status"] for one in results] == [201, 201, 429, 429, 201]
+        assert (results[2]["limit"], results[2]["account"]) == ("account", "a")
         limit(service)
         again = await client.post("/v1/batch", {"operations": operations}, "k")
         assert {one["status"] for one in again.body["results"]} == {201}
-        assert [await client.balance(one) for one in "ab"] == [(997, 0, 997), (998, 0, 998)]
+        assert [await client.balance(one) for one in "ab"] == [(996, 0, 996), (998, 0, 998)]
+
+
+async def test_a_busy_account_takes_none_of_its_callers_tokens(service: Service) -> None:
+    limit(service, client=6, account=2)
+    operations = [{"type": "consume", "account": one, "amount": 1} for one in "aaabb"]
+    async with service.client("shop/checkout") as client:
+        assert await statuses(client, "a", 3) == [201, 201, 429]
+
+        answer = await client.post("/v1/batch", {"operations": operations})
+
+        assert [one["status"] for one in answer.body["results"]] == [429, 429, 429, 201, 201]
+        assert await statuses(client, "mine/a", 3) == [201, 201, 429]
+
+
+async def test_what_has_no_shape_costs_nothing(service: Service) -> None:
+    limit(service, client=3)
+    wrong = {"type": "consume", "account": "a"}
+    good = {"type": "consume", "account": "a", "amount": 1}
+    async with service.client("shop/checkout") as client:
+        await client.consume("a", 1)
+        for operations, expected in (
+            ([wrong, wrong, wrong], [400, 400, 400]),
+            ([wrong, good, wrong, good, good], [400, 201, 400, 201, 429]),
+            ([wrong, wrong], [400, 400]),
+        ):
+            answer = await client.post("/v1/batch", {"operations": operations})
+
+            assert [one["status"] for one in answer.body["results"]] == expected
 
 
 async def test_an_atomic_batch_is_refused_whole(service: Service) -> None:
@@ -165,6 +244,24 @@ async def test_an_atomic_batch_is_refused_whole(service: Service) -> None:
 
         assert (answer.status, answer.code) == (429, "rate_limited")
         assert await statuses(client, "b", 3) == [201, 201, 429]
+
+
+async def test_an_atomic_batch_above_the_burst_is_told_to_wait_for_a_full_bucket(
+    service: Service,
+) -> None:
+    now = stopped_clock(service)
+    limit(service, client=3)
+    operations = [{"type": "consume", "account": "a", "amount": 1}] * 4
+    batch = {"atomic": True, "operations": operations}
+    async with service.client("shop/checkout") as client:
+        await client.consume("a", 1)
+
+        answer = await client.post("/v1/batch", batch, "k")
+
+        assert (answer.status, answer.fields["retry-after"]) == (429, "1")
+        assert "4 at once take a full bucket" in answer.body["message"]
+        now.append(now[-1] + 1)
+        assert (await client.post("/v1/batch", batch, "k")).status == 201
 
 
 async def test_refusals_are_counted(service: Service) -> None:

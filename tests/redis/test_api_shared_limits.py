@@ -49,6 +49,24 @@ async def test_two_processes_grant_one_burst(services: list[Service]) -> None:
     assert set(statuses) == {404, 429}
 
 
+async def test_two_processes_grant_one_burst_to_plain_batches(services: list[Service]) -> None:
+    operations = [{"type": "void", "hold": f"none-{number}"} for number in range(15)]
+    async with (
+        services[0].client("shop/checkout") as one,
+        services[1].client("shop/checkout") as other,
+    ):
+        answers = [
+            await client.post("/v1/batch", {"operations": operations}) for client in (one, other)
+        ]
+
+    assert [answer.status for answer in answers] == [200, 200]
+    first, second = ([one["status"] for one in answer.body["results"]] for answer in answers)
+    assert first == [404] * 15
+    done = second.count(404)
+    assert done in range(5, 8)
+    assert second == [404] * done + [429] * (15 - done)
+
+
 @pytest.mark.parametrize("harm", ["kill", "freeze"])
 async def test_no_request_fails_because_redis_is_away(
     services: list[Service], redis: RedisServer, harm: str, monkeypatch: pytest.MonkeyPatch

@@ -33,9 +33,8 @@ async def memory(redis: RedisServer) -> AsyncIterator[Counted]:
     await memory.close()
 
 
-def ask(*claims: tuple[str, int], needed: int | None = None, rate: Rate = SLOW) -> Ask:
-    made = tuple(Claim(bucket, cost, rate) for bucket, cost in claims)
-    return Ask(made, len(made) if needed is None else needed)
+def ask(*claims: tuple[str, int], rate: Rate = SLOW) -> Ask:
+    return tuple(Claim(bucket, cost, rate) for bucket, cost in claims)
 
 
 def state(memory: SharedMemory) -> State:
@@ -77,12 +76,18 @@ async def test_what_one_turn_of_the_loop_asks_is_one_round_trip(memory: Counted)
 
 async def test_more_than_a_script_takes_is_parted(memory: Counted) -> None:
     buckets = SharedBuckets(memory, "bank/a")
-    whole = ask(("c", 1), *[(f"a{n}", 1) for n in range(1000)], needed=1)
+    whole = ask(("c", 1), *[(f"a{n}", 1) for n in range(1000)])
 
     answers = await taken(buckets, whole, whole, whole)
 
     assert [len(answer or ()) for answer in answers] == [1001] * 3
     assert memory.trips == 3
+
+
+async def test_what_claims_nothing_is_granted_without_a_round_trip(memory: Counted) -> None:
+    assert await taken(SharedBuckets(memory, "bank/a"), ask(), ask()) == [(), ()]
+
+    assert memory.trips == 0
 
 
 async def test_the_script_and_the_local_buckets_follow_the_same_rules(memory: Counted) -> None:
@@ -92,12 +97,12 @@ async def test_the_script_and_the_local_buckets_follow_the_same_rules(memory: Co
         ask(("c", 3)),
         ask(("c", 2), ("a", 9)),
         ask(("c", 1), ("a", 2)),  # the account is short: nothing is taken
-        ask(("c", 5), ("a", 1), ("b", 4), needed=1),
-        ask(("c", 1), ("d", 1), needed=1),  # the client is short: nothing is taken
+        ask(("c", 5), ("a", 1), ("b", 4)),
+        ask(("c", 1), ("d", 1)),  # the client is short: nothing is taken
         ask(("e", 25)),  # more than the burst
         ask(("e", 1)),
         ask(("d", 10)),
-        ask(("x", 4), ("b", 7), ("a", 3), needed=0),
+        ask(("x", 4), ("b", 7), ("a", 3)),
     ]
 
     answers = await taken(shared, *asks)

@@ -85,7 +85,7 @@ class Api:
             self._throttle.admit(
                 exchange,
                 caller,
-                lambda _: self._reads.serve(exchange, caller, match),
+                lambda: self._reads.serve(exchange, caller, match),
                 accounts=(match.id,) if match.call.path.startswith(ACCOUNTS) else (),
             )
         elif match.call.name == "batch":

@@ -36,13 +36,8 @@ class Claim(NamedTuple):
     rate: Rate
 
 
-class Ask(NamedTuple):
-    """What one request claims: without the first `needed` claims it gets nothing at all."""
-
-    claims: tuple[Claim, ...]
-    needed: int
-
-
+# What is claimed together: without all of it, nothing is granted.
+type Ask = tuple[Claim, ...]
 type Waits = tuple[float, ...]
 # A claim before anybody needs its names.
 type Cost = tuple[str, int, Rate]
@@ -62,7 +57,7 @@ class LocalBuckets:
     def spend(self, costs: Iterable[Cost]) -> bool:
         """Spend all of this if all of it is there, else nothing: the way of nearly every request.
 
-        It grants what `take` grants when all is needed; `take` can also say how long to wait.
+        It grants what `take` grants; `take` can also say how long to wait.
         """
         now = self._monotonic()
         filled = self._filled
@@ -80,17 +75,25 @@ class LocalBuckets:
         return True
 
     def take(self, ask: Ask) -> Waits:
-        """Spend what can be granted; return, a claim, in how many seconds it could be, 0 if now."""
+        """Spend all or nothing; return, a claim, in how many seconds it could be, 0 if now."""
+        return self._take(ask, self._monotonic())
+
+    def take_each(self, asks: Iterable[Ask]) -> list[Waits]:
+        """Spend ask after ask what can be granted, all at one moment."""
         now = self._monotonic()
-        levels = [self._level(claim, now) for claim in ask.claims]
-        waits = tuple(map(_wait, ask.claims, levels))
-        if not any(waits[: ask.needed]):
-            left = [
-                (claim.bucket, level - claim.cost)
-                for claim, level, wait in zip(ask.claims, levels, waits, strict=True)
-                if not wait
-            ]
-            self._keep(left, now)
+        return [self._take(ask, now) for ask in asks]
+
+    def _take(self, ask: Ask, now: float) -> Waits:
+        levels = [self._level(claim, now) for claim in ask]
+        waits = tuple(map(_wait, ask, levels))
+        if not any(waits):
+            self._keep(
+                [
+                    (claim.bucket, level - claim.cost)
+                    for claim, level in zip(ask, levels, strict=True)
+                ],
+                now,
+            )
         return waits
 
     def _level(self, claim: Claim, now: float) -> float:

@@ -57,26 +57,27 @@ class SharedBuckets:
 
     def _next(self) -> list[tuple[Ask, Answered]]:
         taken = [self._waiting.popleft()]
-        claims = len(taken[0][0].claims)
-        while self._waiting and claims + len(self._waiting[0][0].claims) <= MOST_CLAIMS:
+        claims = len(taken[0][0])
+        while self._waiting and claims + len(self._waiting[0][0]) <= MOST_CLAIMS:
             taken.append(self._waiting.popleft())
-            claims += len(taken[-1][0].claims)
+            claims += len(taken[-1][0])
         return taken
 
     async def _round(self, taken: list[tuple[Ask, Answered]]) -> None:
         keys, argument = _arguments([ask for ask, _ in taken])
-        waits: list[int] | None = None
+        waits: list[int] | None = [] if not keys else None
         try:
-            waits = await self._memory.run(
-                "buckets", [f"{self._prefix}{key}" for key in keys], [argument]
-            )
+            if keys:
+                waits = await self._memory.run(
+                    "buckets", [f"{self._prefix}{key}" for key in keys], [argument]
+                )
         except RedisAwayError:
             pass
         finally:
             # Also when this is cancelled: whoever waits is told something.
             at = 0
             for ask, answered in taken:
-                to = at + len(ask.claims)
+                to = at + len(ask)
                 _tell(answered, None if waits is None else tuple(w / 1000 for w in waits[at:to]))
                 at = to
 
@@ -101,8 +102,8 @@ def _arguments(asks: Iterable[Ask]) -> tuple[list[str], bytes]:
         return places[claim.bucket]
 
     for ask in asks:
-        line = [ask.needed]
-        for claim in ask.claims:
+        line: list[int] = []
+        for claim in ask:
             line += (place(claim), claim.cost)
         encoded.append(line)
     return list(places), _encode({"rates": rates, "asks": encoded})

@@ -1,8 +1,9 @@
 """Rate limits: what a caller, and an account, may ask of the ledger in a second.
 
 A request costs its caller one token, a batch one per operation; each account that it is about has
-a bucket of its own, of which a batch takes its share. Nothing that is refused here has reached the
-ledger, so its key stays as good as new.
+a bucket of its own, of which a batch takes its share. An atomic batch is let through whole or not
+at all. So is a plain one where there is enough; else its operations stand in line as if each had
+come alone. Nothing that is refused here has reached the ledger, so its key stays as good as new.
 
 The account of an operation is the one that pays, or where a system account pays the one that gets:
 everybody's payments meet on `system/revenue`, which therefore has no bucket. Finishing a hold and
@@ -12,7 +13,7 @@ caller may not see has no bucket either: its limit would tell that it exists.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from shieldx.ledger import operations as ops
@@ -36,10 +37,12 @@ from shieldx.sidecar.shared_buckets import SharedBuckets
 
 logger = logging.getLogger(__name__)
 
-NOBODY: Final[dict[str, Refusal]] = {}
+NOBODY: Final[dict[int, Refusal]] = {}
 
-type Refused = Mapping[str, Refusal]
-type Then = Callable[[Refused], None]
+# By the places of the operations.
+type Refused = Mapping[int, Refusal]
+# What there is too little of, and for how many seconds.
+type Short = tuple[float, Claim]
 
 
 class Throttle:
@@ -66,36 +69,82 @@ class Throttle:
         self,
         exchange: Exchange,
         caller: Caller,
-        then: Then,
+        then: Callable[[], None],
         *,
         cost: int = 1,
         accounts: Iterable[str | None] = (),
-        together: bool = True,
     ) -> None:
         """Go on with `then`, at once or soon; or refuse the request.
 
-        `accounts` has one for each operation that is about one. Unless all is granted or nothing
-        (`together`), `then` gets the refusals of those accounts whose part may not be done.
+        `accounts` has one for each operation that is about one.
         """
         costs = self._costs(caller, cost, accounts)
         if not costs or (self._shared is None and self._local.spend(costs)):
+            then()
+            return
+        ask = tuple(Claim(*one) for one in costs)
+
+        def taken(given: Sequence[Waits]) -> None:
+            short = _short(ask, given[0])
+            if not short:
+                then()
+                return
+            self._count(short)
+            wait, claim = max(short, key=_wait)
+            refusal = _refusal(claim, wait)
+            exchange.refuse(
+                refusal.code, refusal.message, refusal.facts, retry_after=whole_seconds(wait)
+            )
+
+        self._take(exchange, (ask,), taken)
+
+    def admit_each(
+        self,
+        exchange: Exchange,
+        caller: Caller,
+        then: Callable[[Refused], None],
+        accounts: Sequence[str | None],
+    ) -> None:
+        """Let the operations of a plain batch through, in their order, as far as tokens reach.
+
+        `then` gets the refusals of the others. `accounts` has one entry for each operation.
+        """
+        costs = self._costs(caller, len(accounts), accounts)
+        if not costs or (self._shared is None and self._local.spend(costs)):
             then(NOBODY)
             return
-        claims = tuple(Claim(*one) for one in costs)
-        # Of a plain batch only the caller's own part must be there.
-        ask = Ask(claims, len(claims) if together else int(self._client is not None))
-        if self._shared is None:
-            self._judge(exchange, ask, self._local.take(ask), then)
-        else:
+        whole = tuple(Claim(*one) for one in costs)
+        asks = self._asks(caller, accounts)
 
-            def answered(waits: Waits | None) -> None:
-                given = self._local.take(ask) if waits is None else waits
+        def each(given: Sequence[Waits]) -> None:
+            then(self._refusals(whole, asks, given))
+
+        def taken(given: Sequence[Waits]) -> None:
+            if any(given[0]):
+                self._take(exchange, asks, each)
+            else:
+                then(NOBODY)
+
+        self._take(exchange, (whole,), taken)
+
+    def _take(
+        self, exchange: Exchange, asks: Sequence[Ask], then: Callable[[Sequence[Waits]], None]
+    ) -> None:
+        if self._shared is None:
+            then(self._local.take_each(asks))
+            return
+        given: list[Waits] = []
+
+        def answered(waits: Waits | None) -> None:
+            given.append(self._local.take(asks[len(given)]) if waits is None else waits)
+            if len(given) == len(asks):
                 try:
-                    self._judge(exchange, ask, given, then)
+                    then(given)
                 except Exception:
                     logger.exception("A request failed inside the server")
                     exchange.refuse("internal_error", "Our fault: see the server's log.")
 
+        for ask in asks:
             self._shared.take(ask, answered)
 
     def _costs(self, caller: Caller, cost: int, accounts: Iterable[str | None]) -> list[Cost]:
@@ -110,18 +159,47 @@ class Throttle:
                     costs.append((f"{ACCOUNT}:{account}", share, rate))
         return costs
 
-    def _judge(self, exchange: Exchange, ask: Ask, waits: Waits, then: Then) -> None:
-        short = [(wait, claim) for claim, wait in zip(ask.claims, waits, strict=True) if wait]
+    def _asks(self, caller: Caller, accounts: Iterable[str | None]) -> list[Ask]:
+        """Return what operations take that stand each for itself."""
+        own: Ask = ()
+        if (rate := self._client) is not None:
+            own = (Claim(f"{CLIENT}:{caller.identity}", 1, rate),)
+        if (rate := self._account) is None:
+            return [own for _ in accounts]
+        return [
+            (*own, Claim(f"{ACCOUNT}:{account}", 1, rate))
+            if account is not None and _has_bucket(caller, account)
+            else own
+            for account in accounts
+        ]
+
+    def _refusals(self, whole: Ask, asks: Sequence[Ask], given: Sequence[Waits]) -> Refused:
+        """Return which operations may not be done, and when each could be.
+
+        That is when the same batch would get so far if it were sent again, whose operations before
+        this one take their tokens again, replayed or not.
+        """
+        total = {claim.bucket: claim.cost for claim in whole}
+        before: Counter[str] = Counter()
+        refused: dict[int, Refusal] = {}
+        for place, (ask, waits) in enumerate(zip(asks, given, strict=True)):
+            short = [
+                (
+                    wait + min(before[claim.bucket], claim.rate.burst - 1) / claim.rate.per_second,
+                    claim,
+                )
+                for wait, claim in _short(ask, waits)
+            ]
+            if short:
+                self._count(short)
+                wait, claim = max(short, key=_wait)
+                refused[place] = _refusal(claim._replace(cost=total[claim.bucket]), wait)
+            before.update(claim.bucket for claim in ask)
+        return refused
+
+    def _count(self, short: Iterable[Short]) -> None:
         for _, claim in short:
             self.refused[claim.bucket.partition(":")[0]] += 1
-        if any(waits[: ask.needed]):
-            wait, claim = max(short, key=lambda one: one[0])
-            refusal = _refusal(claim, wait)
-            exchange.refuse(
-                refusal.code, refusal.message, refusal.facts, retry_after=whole_seconds(wait)
-            )
-        else:
-            then({claim.bucket.partition(":")[2]: _refusal(claim, wait) for wait, claim in short})
 
 
 def account_of(operation: ops.Operation) -> str | None:
@@ -146,6 +224,14 @@ def _has_bucket(caller: Caller, account: str) -> bool:
     return caller.sees(account) and not account.startswith(ops.SYSTEM_PREFIX)
 
 
+def _short(ask: Ask, waits: Waits) -> list[Short]:
+    return [(wait, claim) for claim, wait in zip(ask, waits, strict=True) if wait]
+
+
+def _wait(short: Short) -> float:
+    return short[0]
+
+
 def _refusal(claim: Claim, wait: float) -> Refusal:
     limit, _, name = claim.bucket.partition(":")
     whose = "You ask" if limit == CLIENT else f"Account {name} is asked"
@@ -158,9 +244,10 @@ def _refusal(claim: Claim, wait: float) -> Refusal:
     }
     if limit == ACCOUNT:
         facts["account"] = name
+    more = f" {claim.cost} at once take a full bucket." if claim.cost > rate.burst else ""
     return Refusal(
         RATE_LIMITED,
-        f"{whose} too often: {rate.per_second:g} a second are allowed, {rate.burst} at once; "
+        f"{whose} too often: {rate.per_second:g} a second are allowed, {rate.burst} at once;{more} "
         f"try again in {whole_seconds(wait)} s with the same key.",
         facts,
     )

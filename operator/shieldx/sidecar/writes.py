@@ -24,7 +24,7 @@ from shieldx.sidecar.query import parse_query
 from shieldx.sidecar.rights import Refusal, judge, missing_scope, parties_wanted
 from shieldx.sidecar.router import Match
 from shieldx.sidecar.singles import READERS
-from shieldx.sidecar.throttle import Refused, Throttle, account_of
+from shieldx.sidecar.throttle import NOBODY, Refused, Throttle, account_of
 
 LONGEST_KEY: Final = 255
 JOB_OPERATIONS: Final = 250
@@ -75,7 +75,7 @@ class Writes:
         self._throttle.admit(
             exchange,
             caller,
-            lambda _: self._admitted(exchange, caller, operation, job),
+            lambda: self._admitted(exchange, caller, operation, job),
             accounts=(account_of(operation),),
         )
 
@@ -116,8 +116,8 @@ class Writes:
             exchange.refuse("too_many_operations", message, {"limit": wire.MAX_OPERATIONS})
             return
 
-        def admitted(refused: Refused) -> None:
-            within = [_within(refused, one) for one in outcomes] if refused else outcomes
+        def admitted(refused: Refused = NOBODY) -> None:
+            within = _within(refused, outcomes) if refused else outcomes
             wanted = [
                 identity
                 for outcome in within
@@ -137,14 +137,15 @@ class Writes:
 
             self._parties.find(wanted, found)
 
-        self._throttle.admit(
-            exchange,
-            caller,
-            admitted,
-            cost=len(outcomes),
-            accounts=map(_account_of, outcomes),
-            together=atomic,
-        )
+        # What has no shape costs nothing, here as alone.
+        accounts = [account_of(one) for one in outcomes if not isinstance(one, REFUSED)]
+        if not accounts:
+            admitted()
+        elif atomic:
+            cost = len(accounts)
+            self._throttle.admit(exchange, caller, admitted, cost=cost, accounts=accounts)
+        else:
+            self._throttle.admit_each(exchange, caller, admitted, accounts)
 
     def _normalise(
         self, items: Sequence[wire.Item | ShapeError], key: str, *, atomic: bool
@@ -312,14 +313,13 @@ def _judged(caller: Caller, outcome: Outcome, known: Known) -> Outcome:
     return judge(caller, outcome, parties) or outcome
 
 
-def _account_of(outcome: Outcome) -> str | None:
-    return None if isinstance(outcome, REFUSED) else account_of(outcome)
-
-
-def _within(refused: Refused, outcome: Outcome) -> Outcome:
-    """Return an operation's refusal if its account has been asked too often."""
-    account = _account_of(outcome)
-    return outcome if account is None else refused.get(account, outcome)
+def _within(refused: Refused, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Put the refusals of the limits in the places of the operations that they are about."""
+    asked = [place for place, one in enumerate(outcomes) if not isinstance(one, REFUSED)]
+    within = list(outcomes)
+    for number, refusal in refused.items():
+        within[asked[number]] = refusal
+    return within
 
 
 def _beside(outcome: Outcome, index: int, culprit: int) -> dict[str, Any]:

@@ -29,9 +29,8 @@ def buckets(clock: Clock) -> LocalBuckets:
     return LocalBuckets(clock)
 
 
-def ask(*claims: tuple[str, int], needed: int | None = None) -> Ask:
-    made = tuple(Claim(bucket, cost, SLOW) for bucket, cost in claims)
-    return Ask(made, len(made) if needed is None else needed)
+def ask(*claims: tuple[str, int]) -> Ask:
+    return tuple(Claim(bucket, cost, SLOW) for bucket, cost in claims)
 
 
 def test_a_burst_is_granted_and_then_the_rate(buckets: LocalBuckets, clock: Clock) -> None:
@@ -62,15 +61,16 @@ def test_what_is_needed_together_is_taken_together(buckets: LocalBuckets) -> Non
     assert buckets.take(ask(("client", 4))) == (0.0,)
 
 
-def test_parts_of_a_plain_batch_stand_each_for_itself(buckets: LocalBuckets) -> None:
-    buckets.take(ask(("busy", 4)))
+def test_asks_of_one_moment_stand_in_line(buckets: LocalBuckets, clock: Clock) -> None:
+    buckets.take(ask(("busy", 3)))
+    both = ask(("client", 1), ("busy", 1))
 
-    client, busy, idle = buckets.take(ask(("client", 2), ("busy", 1), ("idle", 1), needed=1))
+    answers = buckets.take_each([both, both, ask(("client", 3)), both])
 
-    assert (client, idle) == (0.0, 0.0)
-    assert busy > 0.0
-    assert buckets.take(ask(("client", 3))) != (0.0,)
-    assert buckets.take(ask(("idle", 4))) != (0.0,)
+    assert [answer.count(0.0) for answer in answers] == [2, 1, 1, 0]
+    assert answers[1][1] == pytest.approx(0.5)
+    clock.now += 0.5
+    assert buckets.take_each([both, both])[0] == (0.0, 0.0)
 
 
 def test_more_than_the_burst_waits_for_a_full_bucket_and_is_paid_for_later(
@@ -140,7 +140,7 @@ def test_the_short_way_spends_what_the_long_one_would(
     for pause, costs in steps:
         clock.now += pause
         asked = ask(*costs.items())
-        assert short.spend(asked.claims) == (not any(long.take(asked)))
+        assert short.spend(asked) == (not any(long.take(asked)))
 
 
 @pytest.mark.parametrize(("wait", "said"), [(0.001, 1), (1.0, 1), (1.2, 2), (59.01, 60)])

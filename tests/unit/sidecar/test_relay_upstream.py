@@ -16,8 +16,6 @@ from shieldx.sidecar.relay.upstream import TokenFile, Upstream
 
 type Reaction = Callable[[bytes], Awaitable[bytes | None]]
 
-TOO_MANY = "429 Too Many Requests"
-LAST = "connection: close\r\n"
 ITEM = Item("POST", b"/v1/accounts/a/consume", b"", b"k", b"{}", b'{"type":"consume"}')
 
 
@@ -192,38 +190,6 @@ async def test_a_limit_of_one_account_is_told_with_its_time(tmp_path: Path) -> N
         "type": "urn:shieldx:problem:insufficient_credits",
         "title": "Payment Required",
     }
-
-
-def limited(limit: str) -> dict[str, object]:
-    return {"status": 429, "code": "rate_limited", "limit": limit, "retry_after_seconds": 1}
-
-
-@pytest.mark.parametrize(
-    ("second", "expected"),
-    [
-        (answer("{}", "201 Created", LAST), (201, Standing.SETTLED)),
-        (answer(json.dumps(limited("client")), TOO_MANY, LAST), (429, Standing.SETTLED)),
-        (answer("{}", "502 Bad Gateway", LAST), (502, Standing.UNKNOWN)),
-        (None, (503, Standing.UNKNOWN)),
-    ],
-    ids=["done", "limited", "lost behind a proxy", "lost"],
-)
-async def test_what_becomes_of_a_part_is_not_said_of_the_others(
-    tmp_path: Path, second: bytes | None, expected: tuple[int, Standing]
-) -> None:
-    whole = answer(json.dumps(limited("client")), TOO_MANY, LAST)
-    busy = answer(json.dumps({"results": [limited("account")] * 2}), fields=LAST)
-    reactions = iter([whole, busy, whole, second, second])
-
-    async def react(_: bytes) -> bytes | None:
-        return next(reactions)
-
-    async with calling(tmp_path, react) as upstream:
-        given = await Together(upstream).send([ITEM] * 4)
-
-    assert [standing(one) for one in given] == [Standing.SETTLED] * 2 + [expected[1]] * 2
-    assert [one.status for one in given] == [429, 429, expected[0], expected[0]]
-    assert [json.loads(one.payload)["limit"] for one in given[:2]] == ["account"] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 -- Token buckets that processes share: the rules of `sidecar/buckets.py`, by this server's clock.
 --
 -- KEYS     each bucket once
--- ARGV[1]  JSON: {"rates": [[per second, burst] a key], "asks": [[needed, key, cost, key, cost, …] …]}
+-- ARGV[1]  JSON: {"rates": [[per second, burst] a key], "asks": [[key, cost, key, cost, …] …]}
 -- returns  per claim, ask after ask, the milliseconds to wait, 0 if it was granted
 --
 -- A bucket's value is "level microseconds"; one that would be full again is not kept.
@@ -23,23 +23,21 @@ end
 
 local waits = {}
 for _, ask in ipairs(given.asks) do
-  local needed, first, refused = ask[1], #waits, false
-  for n = 2, #ask, 2 do
+  local refused = false
+  for n = 1, #ask, 2 do
     local key, cost = ask[n], ask[n + 1]
     local missing = math.min(cost, given.rates[key][2]) - levels[key] - 1e-9
     local wait = 0
     if missing > 0 then
       wait = math.max(1, math.ceil(missing / given.rates[key][1] * 1000))
-      refused = refused or n / 2 <= needed
+      refused = true
     end
     waits[#waits + 1] = wait
   end
   if not refused then
-    for n = 2, #ask, 2 do
-      if waits[first + n / 2] == 0 then
-        levels[ask[n]] = levels[ask[n]] - ask[n + 1]
-        touched[ask[n]] = true
-      end
+    for n = 1, #ask, 2 do
+      levels[ask[n]] = levels[ask[n]] - ask[n + 1]
+      touched[ask[n]] = true
     end
   end
 end

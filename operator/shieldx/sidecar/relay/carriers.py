@@ -2,7 +2,6 @@
 
 A batch's result is turned back into the answer of its single call. What the API cannot do now it
 is asked again, what it does not know itself is settled by its key: `standing` tells them apart.
-Where the pod's rate limit does not reach for a whole batch, it is halved until it does.
 """
 
 import uuid
@@ -13,8 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from shieldx.ledger.relay import NotSentError, Standing, UnknownOutcomeError
-from shieldx.sidecar.buckets import CLIENT, RATE_LIMITED
+from shieldx.ledger.relay import Standing, UnknownOutcomeError
 from shieldx.sidecar.codes import may_retry
 from shieldx.sidecar.exchange import PROBLEM, RETRY_AFTER, encode, problem
 from shieldx.sidecar.relay.items import Item, Told
@@ -24,9 +22,6 @@ REPLAYED: Final = b"idempotency-replayed: true\r\n"
 BATCH: Final = b"/v1/batch"
 CREATED: Final = "created"
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
-# For the relay only, which asks again: no app is told in these words.
-NOT_SENT: Final = Told(503, b"", "shard_unavailable")
-LOST: Final = Told(503, b"", OUTCOME_UNKNOWN)
 # Refused before the books were asked: alone, the same request may be refused in other words.
 BEFORE_THE_BOOKS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN})
 NOT_FOR_BATCHES: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
@@ -36,7 +31,6 @@ class Coded(msgspec.Struct):
     """What is looked at in a refusal."""
 
     code: str = ""
-    limit: str = ""
 
 
 _REFUSAL: Final = msgspec.json.Decoder(Coded)
@@ -77,27 +71,8 @@ class Together:
         reply = await self._upstream.call(Item("POST", BATCH, b"", key, body), inside=items)
         if reply.status == HTTPStatus.OK:
             return _apart(reply, len(items))
-        refused = told(reply)
-        if _is_limit_of_all(refused):
-            return await self._halved(items)
-        return [replace(refused, again=reply.status in NOT_FOR_BATCHES)] * len(items)
-
-    async def _halved(self, items: Sequence[Item]) -> list[Told]:
-        """Let those pass for whom the limit reaches, in the order in which they came."""
-        half = len(items) // 2
-        first = await self._part(items[:half])
-        if all(map(_is_limit_of_all, first)):
-            return [*first, *[first[-1]] * (len(items) - half)]
-        return [*first, *await self._part(items[half:])]
-
-    async def _part(self, items: Sequence[Item]) -> Sequence[Told]:
-        """Carry a part; what is lost of it must not be said of the others."""
-        try:
-            return await self.send(items)
-        except NotSentError:
-            return [NOT_SENT] * len(items)
-        except UnknownOutcomeError:
-            return [LOST] * len(items)
+        refused = replace(told(reply), again=reply.status in NOT_FOR_BATCHES)
+        return [refused] * len(items)
 
 
 def standing(answer: Told) -> Standing:
@@ -121,11 +96,6 @@ def told(reply: Reply) -> Told:
         except msgspec.DecodeError:
             code = ""
     return Told(reply.status, reply.payload, code, reply.content_type, reply.fields)
-
-
-def _is_limit_of_all(told: Told) -> bool:
-    """Whether it is the limit of the whole pod that was met, and not that of one account."""
-    return told.code == RATE_LIMITED and _REFUSAL.decode(told.payload).limit == CLIENT
 
 
 def _apart(reply: Reply, count: int) -> list[Told]:
