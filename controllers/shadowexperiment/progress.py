@@ -5,13 +5,14 @@ write ended. It is written together with the resourceVersion it was decided on.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Self
 
 from controllers.shadowexperiment.manifests import Manifest
 from controllers.shadowexperiment.phases import Phase
+from controllers.shadowexperiment.reach import Reach
 from shieldx.judgement.trajectory import Point, Trajectory
 from shieldx.resources.durations import format_duration, parse_duration
 
@@ -63,6 +64,7 @@ class Progress:
     verdict: str | None = None
     probability_ok: float | None = None
     samples: int = 0
+    reach: Reach = field(default_factory=Reach)
     metrics: tuple[Manifest, ...] = ()
     base_rates: tuple[tuple[str, float], ...] = ()
     unrecorded: tuple[Manifest, ...] = ()  # the newest buckets, until the run's record has them
@@ -94,6 +96,7 @@ class Progress:
             verdict=status.get("verdict"),
             probability_ok=_share(summary.get("probabilityOk")),
             samples=status.get("samples", 0),
+            reach=Reach.parse(status.get("reach", {})),
             metrics=tuple(status.get("metrics", [])),
             base_rates=tuple((b["name"], float(b["rate"])) for b in status.get("baseRates", [])),
             unrecorded=tuple(status.get("unrecorded", [])),
@@ -130,6 +133,7 @@ class Progress:
                 else f"{100 * self.probability_ok:.1f}%"
             },
             "samples": self.samples,
+            "reach": self.reach.render(),
             "metrics": list(self.metrics),
             "baseRates": [{"name": name, "rate": f"{rate:.6g}"} for name, rate in self.base_rates],
             "unrecorded": list(self.unrecorded) or None,
@@ -185,6 +189,7 @@ class Progress:
             verdict=None,
             probability_ok=None,
             samples=0,
+            reach=Reach(),
             metrics=(),
             base_rates=(),
             unrecorded=(),

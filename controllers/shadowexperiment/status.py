@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from controllers.shadowexperiment.facts import Observed, Situation
 from controllers.shadowexperiment.manifests import Manifest
 from controllers.shadowexperiment.phases import MEASURED, Phase
 from controllers.shadowexperiment.plan import Plan
 from controllers.shadowexperiment.progress import Progress, text_of
+from controllers.shadowexperiment.reach import Reached
 from controllers.shadowexperiment.reasons import reason
 from controllers.shadowexperiment.verdicts import Judgment
 from shieldx.resources.conditions import Condition, Truth, merged
+from shieldx.signals.states import EvidenceState
 from shieldx.traffic.split import actual_weight
-
-SUFFICIENT: Final = "Sufficient"
 
 
 class Reason(StrEnum):
@@ -37,6 +37,9 @@ class Reason(StrEnum):
     UNDECIDED = "Undecided"
     REACHED = "Reached"
     NOT_REACHED = "NotReached"
+    NO_LONGER_REACHED = "NoLongerReached"
+    NO_TRAFFIC = "NoTraffic"
+    NOT_MEASURED = "NotMeasured"
 
 
 def status(situation: Situation, todo: Plan) -> Manifest:
@@ -128,8 +131,8 @@ def _conditions(situation: Situation, todo: Plan) -> list[Condition]:
             if phase is Phase.ROLLED_BACK
             else "no revision is refused",
         ),
-        _evidence(phase, judgment),
-        _reached(progress),
+        _evidence(progress, judgment),
+        _reached(progress, judgment),
     ]
 
 
@@ -153,30 +156,48 @@ def _ready(progress: Progress) -> Condition:
             )
 
 
-def _evidence(phase: Phase, judgment: Judgment) -> Condition:
-    if phase not in MEASURED:
-        return Condition(
-            "EvidenceSufficient", Truth.UNKNOWN, Reason.NO_TRIAL, "no challenger has traffic"
-        )
+def _evidence(progress: Progress, judgment: Judgment) -> Condition:
+    if progress.phase not in MEASURED:
+        return _unmeasured("EvidenceSufficient", progress)
     return Condition(
         "EvidenceSufficient",
-        Truth.of(judgment.state == SUFFICIENT),
+        Truth.of(judgment.state == EvidenceState.SUFFICIENT),
         Reason.EVIDENCE,
         judgment.message,
     )
 
 
-def _reached(progress: Progress) -> Condition:
-    """Say whether the challenger gets requests at all.
+def _unmeasured(kind: str, progress: Progress) -> Condition:
+    if progress.phase is Phase.PAUSED and progress.paused_from in MEASURED:
+        message = "the experiment is paused; the challenger keeps its pods, and is not measured"
+        return Condition(kind, Truth.UNKNOWN, Reason.PAUSED, message)
+    return Condition(kind, Truth.UNKNOWN, Reason.NO_TRIAL, "no challenger is measured")
+
+
+def _reached(progress: Progress, judgment: Judgment) -> Condition:
+    """Say whether the challenger gets requests at present.
 
     No more than that: behind a Service connections are balanced, not requests, so their split
     says nothing about whether traffic is shared as it should be.
     """
+    kind, reach = "TrafficVerified", progress.reach
     if progress.phase not in MEASURED:
-        truth, why, message = Truth.UNKNOWN, Reason.NO_TRIAL, "no challenger has traffic"
-    elif progress.samples:
-        truth, why, message = Truth.TRUE, Reason.REACHED, "requests reach the challenger"
-    else:
-        truth, why = Truth.FALSE, Reason.NOT_REACHED
-        message = "no request of the challenger was counted yet"
-    return Condition("TrafficVerified", truth, why, message)
+        return _unmeasured(kind, progress)
+    reached = Reached.UNSEEN if judgment.state == EvidenceState.STALE else reach.reached
+    none = f"the challenger had no request in the last {reach.silent} buckets"
+    match reached:
+        case Reached.YES:
+            return Condition(kind, Truth.TRUE, Reason.REACHED, "requests reach the challenger")
+        case Reached.UNSEEN:
+            message = f"what the challenger gets is not known: {judgment.message}"
+            return Condition(kind, Truth.UNKNOWN, Reason.NOT_MEASURED, message)
+        case Reached.NOBODY:
+            message = f"{none}, nor had the champion in all but {reach.alone} of them"
+            return Condition(kind, Truth.FALSE, Reason.NO_TRAFFIC, message)
+        case Reached.NO:
+            why = Reason.NO_LONGER_REACHED if progress.samples else Reason.NOT_REACHED
+            message = (
+                f"{none}, the champion in {reach.alone} of them: are its pods ready, does the "
+                "Service select them, do clients ever open another connection?"
+            )
+            return Condition(kind, Truth.FALSE, why, message)

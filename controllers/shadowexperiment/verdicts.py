@@ -13,6 +13,7 @@ from typing import Final
 
 from controllers.shadowexperiment.manifests import Manifest
 from controllers.shadowexperiment.progress import Progress
+from controllers.shadowexperiment.reach import Reach
 from controllers.shadowexperiment.shown import Flow, Risks, Shown, shown
 from shieldx.judgement.engine import Engine, answerable, question
 from shieldx.judgement.trajectory import Point
@@ -36,6 +37,7 @@ class Judgment:
     fresh_end: datetime | None = None  # end of the newest bucket that counted and sufficed
     blind_since: datetime | None = None  # since when no bucket has sufficed, as far as was watched
     metrics: tuple[Shown, ...] = ()  # the evidence as people read it, after a new bucket
+    reach: Reach | None = None  # whether requests come, after a new bucket
     points: tuple[Point, ...] = ()  # the new buckets, as the run's record will tell of them
     beginning: str | None = None  # the engine's state before the first bucket
     base_rates: tuple[tuple[str, float], ...] = ()
@@ -69,6 +71,7 @@ class Judgment:
             probability_ok=1 - max(m.probability_worse_than_margin for m in guardrails.values()),
             samples=round(max(m.challenger_total for m in guardrails.values())),
             metrics=self.metrics or progress.metrics,
+            reach=self.reach or progress.reach,
             unrecorded=_newest(progress.unrecorded, self.points),
         )
 
@@ -115,6 +118,7 @@ def judge(
             state=str(bucket.state),
             message=bucket.message,
             fresh_end=end if fresh else judgment.fresh_end,
+            reach=(judgment.reach or progress.reach).after(bucket),
             points=(*judgment.points, Point.of(bucket, rows, now, harm_only=harm_only)),
         )
         flows |= _flows(bucket, engine)

@@ -108,6 +108,8 @@ class Traffic:
             problem = Problem(Trouble.NOT_SCRAPED, f"pod {pod.name} did not answer")
             return PodReadings(pod, {it.name: problem for it in questions})
         seconds = int(self._world.now.timestamp() - pod.started_at)
+        if pod.ip in self._world.unreached:
+            seconds = self._world.stood.setdefault(pod.uid, seconds)
         total, bad = 100 * seconds, BAD[pod.ip] * seconds // 100
         reading = Reading(
             {"code='200'": Series(total - bad, bad=False), "code='500'": Series(bad, bad=True)}
@@ -134,6 +136,8 @@ class World:
         self.phases_seen: list[str] = []
         self.deaths = 0
         self.silent = False  # whether no pod answers a scrape
+        self.unreached: set[str] = set()  # images whose counters stand still
+        self.stood: dict[str, int] = {}  # how long their pods had counted by then
         self.cluster.put(
             {
                 "apiVersion": "apps/v1",
