@@ -96,6 +96,8 @@ async def test_tokens_are_judged_by_the_clusters_keys(world: World) -> None:
             token(exp=now - 60),
             token(nbf=now + 3600),
             token(aud=["other"]),
+            token(iss="https://other.example"),
+            token(OTHER_RSA, "unknown", iss="https://other.example"),
             token(OTHER_RSA, "one"),
             b"garbage",
         ):

@@ -4,8 +4,8 @@ The API server signs the tokens of service accounts and publishes the public key
 token is judged by its signature, audience, issuer and times. PyJWT does the cryptography; each
 key takes its own algorithm only, so a token cannot choose one.
 
-    UndecidedError   signed by no key that is known here, or for an issuer of another time: the
-                     keys cannot answer, the cluster can
+    UndecidedError   signed by no key that is known here, or for an issuer that was the cluster's
+                     before: the keys cannot answer, the cluster can
 
 What a signature cannot tell is that the account or pod of a token has been deleted since: see
 `shieldx.kube.signed_tokens`.
@@ -13,7 +13,7 @@ What a signature cannot tell is that the account or pod of a token has been dele
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import jwt
@@ -27,6 +27,11 @@ ALGORITHMS: Final = frozenset({"RS256", "ES256"})
 LEAST_RSA_BITS: Final = 2048
 LEEWAY_SECONDS: Final = 10
 REQUIRED: Final = ("aud", "exp", "iss", "sub")
+
+# Why a token is nobody's, in words for whoever sent it.
+INVALID: Final = "The token is not a valid one of a service account of this cluster."
+EXPIRED: Final = "The token has expired: read it anew from where it is mounted."
+OTHER_ISSUER: Final = "The token is of another issuer than this cluster."
 
 
 class UndecidedError(Exception):
@@ -47,10 +52,11 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """The cluster's issuer, and its public keys by their ids."""
+    """The cluster's issuer, its public keys by their ids, and issuers that it had before."""
 
     issuer: str
     keys: Mapping[str, jwt.PyJWK]
+    former: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, discovery: Mapping[str, Any], jwks: Mapping[str, Any]) -> Self:
@@ -66,30 +72,44 @@ class KeySet:
             raise KeysError(f"none of the cluster's {len(listed)} keys is of a kind known here")
         return cls(issuer, keys)
 
-    def verify(self, token: bytes, audience: str) -> Verified | None:
-        """Return whose token it is; None if it is not valid; or UndecidedError."""
+    def after(self, last: Self | None) -> Self:
+        """Remember the issuers of the keys before: the cluster may still accept their tokens."""
+        if last is None:
+            return self
+        return replace(self, former=(last.former | {last.issuer}) - {self.issuer})
+
+    def verify(self, token: bytes, audience: str) -> Verified | str:
+        """Return whose token it is; or why it is nobody's; or UndecidedError."""
         try:
             key = self.keys.get(jwt.get_unverified_header(token).get("kid", ""))
             if key is None:
-                raise UndecidedError("signed by a key that is not known here")
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[key.algorithm_name],
-                audience=audience,
-                leeway=LEEWAY_SECONDS,
-                options={"require": list(REQUIRED)},
-            )
+                claims = jwt.decode(token, options={"verify_signature": False})
+            else:
+                claims = jwt.decode(
+                    token,
+                    key,
+                    algorithms=[key.algorithm_name],
+                    audience=audience,
+                    leeway=LEEWAY_SECONDS,
+                    options={"require": list(REQUIRED)},
+                )
+        except jwt.ExpiredSignatureError:
+            return EXPIRED
+        except jwt.InvalidAudienceError:
+            return f"The token is not for audience {audience}."
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):
-            return None
-        if claims["iss"] != self.issuer:
-            # The API server may accept several issuers, and publishes the first.
-            raise UndecidedError("signed by the cluster for an issuer that it does not publish")
+            return INVALID
+        if (issuer := claims.get("iss")) != self.issuer:
+            if isinstance(issuer, str) and issuer in self.former:
+                raise UndecidedError("for an issuer that the cluster had before")
+            return OTHER_ISSUER
+        if key is None:
+            raise UndecidedError("signed by a key that is not known here")
         match str(claims["sub"]).split(":"):
             case ["system", "serviceaccount", namespace, name]:
                 return Verified(Identity(namespace, name), float(claims["exp"]) + LEEWAY_SECONDS)
             case _:
-                return None
+                return INVALID
 
 
 def _key(listed: object) -> jwt.PyJWK | None:

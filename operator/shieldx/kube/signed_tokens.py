@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from shieldx.kube.key_set import KeySet, UndecidedError
+from shieldx.kube.key_set import OTHER_ISSUER, KeySet, UndecidedError
 from shieldx.kube.signing_keys import SigningKeys
 from shieldx.kube.tokens import (
     AUDIENCE,
@@ -94,8 +94,10 @@ class SignedTokens:
             self._keys.look_again()
             return None
         now = self._monotonic()
-        if verified is None:
-            refused = Reviewed(None, now + NO_SECONDS)
+        if isinstance(verified, str):
+            if verified is OTHER_ISSUER:
+                self._keys.look_again()  # Perhaps the cluster has just taken up that issuer.
+            refused = Reviewed(None, now + NO_SECONDS, verified)
             _keep(self._refused, digest, (keys, refused), self._capacity)
             return refused
         left = min(verified.expires - self._wall(), BELIEVED_SECONDS)

@@ -54,7 +54,7 @@ class SigningKeys:
         return None if stale else self._keys
 
     def look_again(self) -> None:
-        """Have the keys fetched soon: a token was signed by none of them."""
+        """Have the keys fetched soon: a token was signed by none of them, or for another issuer."""
         self._wanted.set()
 
     async def follow(self) -> NoReturn:
@@ -70,7 +70,7 @@ class SigningKeys:
     async def fetch(self) -> bool:
         """Fetch the keys once; False if the cluster did not answer, and the old ones stay."""
         try:
-            keys = KeySet.parse(*await self._source.signing_keys())
+            keys = KeySet.parse(*await self._source.signing_keys()).after(self._keys)
         except (ReviewUnavailableError, KeysError) as error:
             logger.warning("The cluster's signing keys cannot be fetched: %s", error)
             return False

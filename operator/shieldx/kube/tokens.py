@@ -40,10 +40,14 @@ class TokenReviewer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A remembered answer: whose token it was (None: not valid), and until when to believe it."""
+    """A remembered answer: whose token it was, and until when to believe it.
+
+    None: not valid; `reason` says why in words for whoever sent it, where that is known.
+    """
 
     identity: Identity | None
     until: float
+    reason: str = ""
 
 
 class TokenCache:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from shieldx.kube.cluster import Identity
 from shieldx.kube.tokens import Reviewed, ReviewUnavailableError
 from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.scopes import Scope
@@ -20,6 +19,7 @@ from shieldx.sidecar.scopes import Scope
 logger = logging.getLogger(__name__)
 
 SYSTEM: Final = "system/"
+NOT_VALID: Final = "The token is not valid for audience shieldx, or expired."
 CHALLENGE: Final = b'www-authenticate: Bearer realm="shieldx"\r\n'
 
 
@@ -87,7 +87,7 @@ class ServiceAccounts:
             return
         reviewed = self._tokens.known(token, digest)
         if reviewed is not None:
-            self._admit(exchange, reviewed.identity, then)
+            self._admit(exchange, reviewed, then)
             return
         task = asyncio.create_task(self._review(exchange, token, then))
         self._waiting.add(task)
@@ -107,11 +107,12 @@ class ServiceAccounts:
             logger.exception("A token review failed")
             exchange.refuse("internal_error", "Our fault: see the server's log.")
             return
-        self._admit(exchange, reviewed.identity, then)
+        self._admit(exchange, reviewed, then)
 
-    def _admit(self, exchange: Exchange, identity: Identity | None, then: Then) -> None:
+    def _admit(self, exchange: Exchange, reviewed: Reviewed, then: Then) -> None:
+        identity = reviewed.identity
         if identity is None:
-            unauthenticated(exchange, "The token is not valid for audience shieldx, or expired.")
+            unauthenticated(exchange, reviewed.reason or NOT_VALID)
             return
         caller = self.policy.get((identity.namespace, identity.name))
         if caller is None:

@@ -68,6 +68,9 @@ INVALID: dict[str, bytes] = {
     "wrong-audience": token(aud=["https://kubernetes.default.svc"]),
     "no-audience": token(aud=None),
     "no-issuer": token(iss=None),
+    "wrong-issuer": token(iss="https://other.example"),
+    "another-clusters": token(OTHER_RSA, "three", iss="https://other.example"),
+    "issuer-is-a-list": raw({"alg": "RS256", "kid": "three"}, {"iss": [ISSUER]}, b"x"),
     "alg-none": unsigned(),
     "hs256-with-the-public-key": signed_with_the_public_key(),
     "tampered": tampered(),
@@ -88,29 +91,55 @@ INVALID: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", INVALID)
 def test_a_token_that_is_not_valid_is_nobodys(name: str) -> None:
-    assert KEYS.verify(INVALID[name], "shieldx") is None
+    assert isinstance(KEYS.verify(INVALID[name], "shieldx"), str)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("expired", "has expired"),
+        ("wrong-audience", "not for audience shieldx"),
+        ("wrong-issuer", "another issuer"),
+        ("another-clusters", "another issuer"),
+        ("tampered", "not a valid one"),
+    ],
+)
+def test_who_sent_it_is_told_what_is_wrong_with_it(name: str, said: str) -> None:
+    assert said in str(KEYS.verify(INVALID[name], "shieldx"))
 
 
 @pytest.mark.parametrize("good", [token(), token(EC, "two"), token(aud="shieldx")])
 def test_a_valid_token_tells_whose_it_is(good: bytes) -> None:
     verified = KEYS.verify(good, "shieldx")
 
-    assert verified is not None
+    assert isinstance(verified, Verified)
     assert verified.identity == SHOP
     assert NOW < verified.expires <= time.time() + LIFETIME_SECONDS + 30
 
 
 def test_clocks_may_differ_by_some_seconds() -> None:
-    assert KEYS.verify(token(exp=int(time.time()) - 1), "shieldx") is not None
-    assert KEYS.verify(token(nbf=int(time.time()) + 9), "shieldx") is not None
+    assert isinstance(KEYS.verify(token(exp=int(time.time()) - 1), "shieldx"), Verified)
+    assert isinstance(KEYS.verify(token(nbf=int(time.time()) + 9), "shieldx"), Verified)
 
 
-@pytest.mark.parametrize(
-    "foreign", [token(OTHER_RSA, "three"), token(kid=None), token(iss="https://old.example")]
-)
+@pytest.mark.parametrize("foreign", [token(OTHER_RSA, "three"), token(kid=None)])
 def test_what_the_keys_cannot_tell_is_left_to_the_cluster(foreign: bytes) -> None:
     with pytest.raises(UndecidedError):
         KEYS.verify(foreign, "shieldx")
+
+
+def test_tokens_of_an_issuer_that_the_cluster_had_before_are_left_to_it() -> None:
+    old, new = "https://old.example", "https://new.example"
+    first = KeySet.parse({"issuer": old}, {"keys": [jwk(RSA, "one")]}).after(None)
+    second = KeySet.parse({"issuer": new}, {"keys": [jwk(RSA, "one")]}).after(first).after(first)
+
+    assert isinstance(second.verify(token(iss=new), "shieldx"), Verified)
+    for key in ("one", "two"):
+        with pytest.raises(UndecidedError):
+            second.verify(token(kid=key, iss=old), "shieldx")
+    assert isinstance(second.verify(token(), "shieldx"), str)
+    again = KeySet.parse({"issuer": old}, {"keys": [jwk(RSA, "one")]}).after(second)
+    assert isinstance(again.verify(token(iss=old), "shieldx"), Verified)
 
 
 WEAK = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - that is the point.
@@ -316,7 +345,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     shown: list[bytes] = []
     verify = KeySet.verify
 
-    def noticed(keys: KeySet, token: bytes, audience: str) -> Verified | None:
+    def noticed(keys: KeySet, token: bytes, audience: str) -> Verified | str:
         shown.append(token)
         return verify(keys, token, audience)
 
