@@ -133,6 +133,7 @@ async def _close(cluster: Cluster, names: Names, status: Manifest) -> None:
         "outcome": status.get("outcome") or str(Outcome.WITHDRAWN),
         "decision": f"The experiment was deleted. {status.get('decision', '')}".strip(),
         "metrics": status.get("metrics", []),
+        "engine": status.get("engine"),
         "trajectory": recorded(run.get("status", {}).get("trajectory", {}), Progress.parse(status)),
     }
     await _write_run(cluster, names.namespace, name, closed)

@@ -158,6 +158,7 @@ def _end(names: Names, seen: Observed, progress: Progress) -> Iterator[Action]:
                 "decision": progress.decision,
                 "finishedAt": manifests.timestamp(progress.since) if progress.since else None,
                 "metrics": list(progress.metrics),
+                "engine": progress.engine,
                 "trajectory": recorded(seen.trajectory, progress),
             },
         )

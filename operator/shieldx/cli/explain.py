@@ -5,7 +5,6 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,13 +49,14 @@ def _trial(question: Question) -> Trial:
     if question.file is not None:
         return _parsed(_read(question.file))
     namespace = question.namespace or current_namespace()
-    found = asyncio.run(_find(namespace, str(question.name)))
+    found, record = asyncio.run(_find(namespace, str(question.name)))
     if found is None:
         raise NotFoundError(
             f"namespace {namespace} has no {KIND} and no {RUN_KIND} called {question.name}; "
             f"see: kubectl get shadowexperiments,experimentruns -n {namespace}"
         )
-    return _parsed(found)
+    trial = _parsed(found)
+    return trial if record is None else trial.judged_by(record)
 
 
 def _read(file: Path) -> Any:
@@ -72,15 +72,17 @@ def _read(file: Path) -> Any:
         ) from error
 
 
-async def _find(namespace: str, name: str) -> Json | None:
+async def _find(namespace: str, name: str) -> tuple[Json | None, Json | None]:
+    """Return the experiment and the record of its run, or a record of that name."""
     cluster = await Cluster.open()
     try:
-        for kind in (KIND, RUN_KIND):
-            if (found := await cluster.get(API_VERSION, kind, namespace, name)) is not None:
-                return found
+        live = await cluster.get(API_VERSION, KIND, namespace, name)
+        if live is None:
+            return await cluster.get(API_VERSION, RUN_KIND, namespace, name), None
+        run = live.get("status", {}).get("runRef")
+        return live, run and await cluster.get(API_VERSION, RUN_KIND, namespace, run)
     finally:
         await cluster.close()
-    return None
 
 
 def _parsed(live: Any) -> Trial:
@@ -128,8 +130,25 @@ def _head(explanation: Json) -> Iterator[str]:
             f"attempt {explanation['attempt']}{weight}; record: {explanation.get('run', 'none')}"
         )
     yield from (f"{name} is {said}" for name, said in explanation.get("conditions", {}).items())
-    if not explanation["metrics"]:
+    if explanation["metrics"]:
+        yield _as_of(explanation)
+    elif explanation["phase"] == "Unfinished":
+        yield (
+            "The run goes on, and the evidence comes into its record at the end; until then: "
+            f"shieldx explain {explanation['experiment']}"
+        )
+    else:
         yield "No bucket of a challenger has been counted, so there is no evidence to explain."
+
+
+def _as_of(explanation: Json) -> str:
+    as_of = explanation["asOf"]
+    last = f"the bucket until {as_of['lastBucketEnd']}" if "lastBucketEnd" in as_of else ""
+    if not as_of["decided"]:
+        return f"Evidence so far, up to {last or 'the newest bucket'}."
+    at = f" at {as_of['decidedAt']}" if "decidedAt" in as_of else ""
+    after = f", after {last}" if last else ", rounded as it was shown then"
+    return f"Evidence as of the decision{at}{after}."
 
 
 def _lines(metric: Json) -> Iterator[tuple[str, str]]:
@@ -150,6 +169,9 @@ def _lines(metric: Json) -> Iterator[tuple[str, str]]:
             f"P(worse than the margin) {metric['probabilityWorse']:.3f}"
             + ("" if lately is None else f", {lately:.3f} by the last minDuration alone"),
         )
+    if metric.get("dispersion", 1.0) > 1.0:
+        times = f"{metric['dispersion']:.3g} times"
+        yield "scatter", f"pods differ {times} as much as by chance: so much less a bucket counts"
     if "missing" in metric:
         yield "missing", metric["missing"]
     yield "all", metric["query"]["all"]
@@ -178,13 +200,11 @@ def _evidence(evidence: Mapping[str, float]) -> str:
 def _foot(explanation: Json) -> Iterator[str]:
     needed = explanation["needed"]
     if "logEvidenceOfHarm" in explanation:
-        last = explanation.get("countedUntil")
-        until = "" if last is None else f" until {datetime.fromtimestamp(last, UTC):%F %T} UTC"
         yield (
             f"Harm of all metrics together, averaged: e "
             f"{math.exp(min(explanation['logEvidenceOfHarm'], 600.0)):.4g} of "
-            f"{needed['rollback']:.4g}, in {explanation['buckets']} buckets{until}. Safety: each "
-            f"needs e {needed['promotion']:.4g}."
+            f"{needed['rollback']:.4g}, in {explanation['buckets']} buckets. Safety: each needs "
+            f"e {needed['promotion']:.4g}."
         )
     verdict = explanation.get("verdict")
     if "blame" in explanation:

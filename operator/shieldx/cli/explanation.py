@@ -1,14 +1,15 @@
 """Why an experiment is where it is: its status, and the engine's state in it, as numbers; pure.
 
-Exact where the state of the engine is there. Of a run that is over its record is all there is, with
-the numbers as they were shown at its end.
+Exact where the state of the engine is there, as in the record of a run that is over. Of one that
+another version has judged there are the numbers as they were shown.
 """
 
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from shieldx.judgement.engine import Engine, answerable, question
 from shieldx.resources.shadowexperiment import (
@@ -32,6 +33,9 @@ from shieldx.stats import (
 
 type Json = dict[str, Any]
 
+# In these the evidence is not what was decided on, but what there is so far.
+UNDECIDED: Final = frozenset({"Preparing", "Stepping", "Inconclusive", "Paused", "Unfinished"})
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -43,6 +47,19 @@ class Trial:
     spec: ShadowExperimentSpec
     attempt: int
     status: Mapping[str, Any]
+    decided_at: str | None = None  # None while it is not, or where nothing tells
+
+    @property
+    def phase(self) -> str:
+        return str(self.status.get("phase", "Invalid"))
+
+    def judged_by(self, record: Mapping[str, Any]) -> "Trial":
+        """Return it with what its record knows: the spec that it was decided by, and when.
+
+        The spec of an experiment may have been changed since.
+        """
+        known = of_run(record)
+        return replace(self, spec=known.spec, decided_at=known.decided_at)
 
 
 def of_experiment(live: Mapping[str, Any]) -> Trial:
@@ -75,13 +92,15 @@ def of_run(record: Mapping[str, Any]) -> Trial:
             "champion": spec.get("champion"),
             "challenger": spec["challenger"],
         },
+        status.get("finishedAt"),
     )
 
 
 def explain(trial: Trial) -> Json:
     """Return all that the present verdict rests on."""
     status, spec = trial.status, trial.spec
-    specs, report = _judged(trial)
+    specs, engine = _judged(trial)
+    report = None if engine is None else engine.decisions.report()
     decision = spec.decision
     risks = {
         "rollback": risk_of_attempt(decision.rollback_risk, trial.attempt),
@@ -92,7 +111,7 @@ def explain(trial: Trial) -> Json:
             "experiment": trial.name,
             "namespace": trial.namespace,
             "run": trial.run,
-            "phase": status.get("phase", "Invalid"),
+            "phase": trial.phase,
             "since": status.get("since"),
             "decision": status.get("decision"),
             "champion": status.get("champion"),
@@ -103,11 +122,11 @@ def explain(trial: Trial) -> Json:
             "step": status.get("step"),
             "verdict": str(report.verdict) if report else status.get("verdict"),
             "buckets": report.buckets if report else None,
-            "countedUntil": report.last_end if report else None,
+            "asOf": _as_of(trial, report),
             "logEvidenceOfHarm": report.log_e_rollback if report else None,
             "blame": report.blame if report else None,
             "source": _source(spec),
-            "metrics": list(_metrics(trial, specs, report, risks)),
+            "metrics": list(_metrics(trial, specs, engine, risks)),
             "conditions": dict(_telling(status.get("conditions", []))),
         }
     )
@@ -130,8 +149,20 @@ def _known(answer: Json) -> Json:
     return {name: value for name, value in answer.items() if value not in (None, {}, "")}
 
 
-def _judged(trial: Trial) -> tuple[Sequence[MetricSpec], Report | None]:
-    """Return what was asked and how it stands, as far as the state of the engine tells."""
+def _as_of(trial: Trial, report: Report | None) -> Json:
+    """Return when all that is shown was so."""
+    end = None if report is None else report.last_end
+    return _known(
+        {
+            "decided": trial.status.get("pausedFrom", trial.phase) not in UNDECIDED,
+            "decidedAt": trial.decided_at,
+            "lastBucketEnd": None if end is None else f"{datetime.fromtimestamp(end, UTC):%FT%TZ}",
+        }
+    )
+
+
+def _judged(trial: Trial) -> tuple[Sequence[MetricSpec], Engine | None]:
+    """Return what was asked, and the engine as far as there is a state of it that can be read."""
     status, rates = trial.status, _base_rates(trial.status)
     if not answerable(trial.spec, rates):
         rates = {each.name: each.base_rate for each in trial.spec.guardrails}
@@ -140,10 +171,9 @@ def _judged(trial: Trial) -> tuple[Sequence[MetricSpec], Report | None]:
     if "engine" not in status:
         return specs, None
     try:
-        engine = Engine.load(trial.spec, trial.attempt, rates, status["engine"])
+        return specs, Engine.load(trial.spec, trial.attempt, rates, status["engine"])
     except StateMismatchError:
         return specs, None
-    return specs, engine.decisions.report()
 
 
 def _base_rates(status: Mapping[str, Any]) -> dict[str, float]:
@@ -170,14 +200,16 @@ def _series(source: PrometheusServer, pods: str) -> str:
 
 
 def _metrics(
-    trial: Trial, specs: Sequence[MetricSpec], report: Report | None, risks: Mapping[str, float]
+    trial: Trial, specs: Sequence[MetricSpec], engine: Engine | None, risks: Mapping[str, float]
 ) -> Iterator[Json]:
+    reports = None if engine is None else engine.decisions.report().metrics
+    scatter = {} if engine is None else {name: it.phi for name, it in engine.dispersions.items()}
     shown = {each["name"]: each for each in trial.status.get("metrics", [])}
     guardrails = {each.name: each for each in trial.spec.guardrails}
     weight = sum(spec.weight for spec in specs)
     for spec in specs:
         name = spec.name
-        if report is None and name not in shown:
+        if reports is None and name not in shown:
             continue
         rates = {
             "frozen": spec.base_rate,
@@ -195,9 +227,10 @@ def _metrics(
                 "championRates": rates,
                 **(
                     _of_record(shown[name])
-                    if report is None
-                    else _exact(spec, report.metrics[name], risks, spec.weight / weight)
+                    if reports is None
+                    else _exact(spec, reports[name], risks, spec.weight / weight)
                 ),
+                "dispersion": scatter.get(name),
                 "missing": shown.get(name, {}).get("missing", {}).get("message"),
             }
         )

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from shieldx.__main__ import app
+from shieldx.cli.explanation import explain, of_experiment
 from shieldx.resources.shadowexperiment import API_VERSION
 from tests.support.experiments import NAME, World
 from tests.unit.shadowexperiment.test_latency import idle
@@ -69,7 +71,62 @@ async def test_a_promotion_is_explained_by_its_record_after_the_experiment_is_go
     assert record["status"]["decision"] in said
     assert answer["run"] == record["metadata"]["name"]
     assert answer["metrics"][0]["safety"]["done"] == 1.0
-    assert "logEvidenceOfHarm" not in answer
+    assert f"as of the decision at {record['status']['finishedAt']}, after the bucket" in said
+
+
+@pytest.mark.parametrize("image", ["v2", "slow"])
+async def test_a_record_explains_its_run_as_the_experiment_did_when_it_was_decided(
+    image: str,
+) -> None:
+    world = await idle()
+    world.release(image)
+    await world.until("Promoting", "RollingBack")
+    at_the_decision = json.loads(explained(world.experiment, "-o", "json").stdout)
+    await world.until("Promoted", "RolledBack")
+    await world.rest(passes=30)
+    (record,) = world.runs
+
+    live = json.loads(explained(world.experiment, "-o", "json").stdout)
+    recorded = json.loads(explained({**record, "kind": "ExperimentRun"}, "-o", "json").stdout)
+
+    assert len(recorded["metrics"]) > 3
+    for name in ("metrics", "verdict", "logEvidenceOfHarm", "buckets", "needed", "source"):
+        assert recorded[name] == live[name] == at_the_decision[name]
+    points = record["status"]["trajectory"]["points"]
+    last = datetime.fromtimestamp(points[-1]["end"], UTC)
+    assert recorded["asOf"] == {
+        "decided": True,
+        "decidedAt": record["status"]["finishedAt"],
+        "lastBucketEnd": f"{last:%FT%TZ}",
+    }
+
+
+async def test_what_was_decided_is_explained_by_the_spec_of_its_run() -> None:
+    world = await ended("bad")
+    (record,) = world.runs
+    before = explain(of_experiment(world.experiment).judged_by(record))
+    world.experiment["spec"]["metrics"]["guardrails"][0] |= {
+        "bad": 'code="418"',
+        "margin": {"relative": "90%"},
+    }
+
+    after = explain(of_experiment(world.experiment).judged_by(record))
+
+    assert after == before
+    assert explain(of_experiment(world.experiment)) != before
+
+
+async def test_the_record_of_a_run_that_goes_on_points_to_its_experiment() -> None:
+    world = World()
+    await world.until("Idle")
+    world.release("v2")
+    await world.until("Stepping")
+    await world.rest(passes=20)
+    (record,) = world.runs
+
+    said = explained({**record, "kind": "ExperimentRun"}).stdout
+
+    assert f"until then: shieldx explain {NAME}" in " ".join(said.split())
 
 
 async def test_each_boundary_of_a_histogram_is_explained_by_the_share_that_was_frozen_for_it() -> (
@@ -122,6 +179,7 @@ async def test_an_experiment_in_the_middle_says_what_is_missing() -> None:
 
     assert result.exit_code == 0
     assert "Verdict: continue." in result.stdout
+    assert "Evidence so far, up to the bucket until 2026-03-01T12:" in result.stdout
     assert world.status["metrics"][0]["missing"]["message"] in " ".join(result.stdout.split())
 
 
@@ -140,6 +198,7 @@ async def test_a_state_of_another_version_leaves_what_was_shown() -> None:
 
     assert result.exit_code == 0
     assert "Verdict: promote." in result.stdout
+    assert "Evidence as of the decision, rounded as it was shown then." in result.stdout
     assert "100%" in result.stdout
 
 

@@ -118,10 +118,12 @@ async def test_a_run_that_its_experiment_did_not_live_to_end_is_recorded_so_far(
     await world.until("Stepping")
     while len(world.status.get("unrecorded", [])) < 3:
         await world.step()
+    engine = world.status["engine"]
     await world.recreate("another")
 
     (run,) = world.runs
     assert run["status"]["outcome"] == "Withdrawn"
+    assert run["status"]["engine"] == engine
     assert len(points(world)) == 3
 
 
