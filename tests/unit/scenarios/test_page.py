@@ -7,7 +7,7 @@ from tests.scenarios import kept
 from tests.scenarios.page import page
 from tests.scenarios.stories import STORIES, Run, Told, faults
 
-ERRORS, SLOWER, EQUAL = STORIES[:3]
+ERRORS, SLOWER, EQUAL, OUTAGE = STORIES[:4]
 GOOD = Told(
     Run(ERRORS, 1),
     ended="RolledBack",
@@ -18,6 +18,7 @@ GOOD = Told(
     requests=1200,
     took=120,
     back=4,
+    ended_at="2026-12-01 10:00",
 )
 
 
@@ -48,6 +49,25 @@ def test_the_page_counts_what_was_as_it_should_be_and_shows_every_run() -> None:
     assert text.count("Rolled back: errors got worse") == 2
     assert "**traffic was back late**" in text
     assert EQUAL.title + " |" not in text  # What was not played is not in the table.
+
+
+def test_an_outage_of_both_versions_is_over_when_the_challenger_is_promoted() -> None:
+    undecided = replace(GOOD, of=Run(OUTAGE, 1), ended="Stepping", decision="Step 2", back=None)
+
+    assert list(faults(replace(undecided, ended="Promoted"))) == []
+    assert list(faults(undecided)) == ["should have ended Promoted"]
+
+
+def test_the_page_says_what_its_table_does_not_show() -> None:
+    undecided = replace(GOOD, of=Run(OUTAGE, 1), ended="Stepping", decision="Step 2", back=None)
+
+    text = page([GOOD, undecided])
+
+    assert f"* *{OUTAGE.title}*: {OUTAGE.note}.\n" in text
+    assert "* 1 of the runs were still on trial when watching ended" in text
+    assert SLOWER.note not in text  # Nor is the story in the table.
+    assert "does not show" not in page([GOOD])
+    assert "1 of the runs are from before" in page([replace(GOOD, ended_at="2026-11-26 10:00")])
 
 
 def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
