@@ -10,16 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import Final
 
-from shieldx.signals.counts import (
-    UNKNOWN_PAST,
-    Counted,
-    Window,
-    counted_between,
-    remembering,
-    restarted_between,
-)
+from shieldx.signals.arms import Arm, arm_between, blind
+from shieldx.signals.counts import Window, remembering
 from shieldx.signals.readings import Pod, PodReadings, Problem, Reading, Scrape, Trouble
 from shieldx.signals.states import Evidence, EvidenceReason, EvidenceState, Why
 from shieldx.stats import boundary_name
@@ -194,7 +188,7 @@ def _plausible(metric: MetricBucket, seconds: float, pods: Mapping[str, Pod]) ->
         if n > MOST_PER_SECOND * seconds:
             message = f"pod {pods[uid].name} counted {n:.3g} events in {seconds:.0f} s"
             problem = Problem(Trouble.MALFORMED, f"{message}, more than a pod can have served")
-            return MetricBucket({}, {}, None, *_blind(problem), challenger_lost=True)
+            return MetricBucket({}, {}, None, *blind(problem), challenger_lost=True)
     return metric
 
 
@@ -207,11 +201,11 @@ def _beginning(start: float, before: Scrape) -> float:
 
 
 def _metrics(name: str, window: Window, before: Scrape, after: Scrape) -> dict[str, MetricBucket]:
-    champion = _arm("champion", name, window, before.champion, after.champion)
-    challenger = _arm("challenger", name, window, before.challenger, after.challenger)
+    champion = arm_between("champion", name, window, before.champion, after.champion)
+    challenger = arm_between("challenger", name, window, before.challenger, after.challenger)
     for problem in (*champion.problems, *challenger.problems):
         if problem.trouble is not Trouble.NOT_SCRAPED:
-            return {name: MetricBucket({}, {}, None, *_blind(problem), challenger_lost=True)}
+            return {name: MetricBucket({}, {}, None, *blind(problem), challenger_lost=True)}
     boundaries = champion.boundaries
     if not boundaries <= challenger.boundaries and challenger.boundaries:
         problem = Problem(
@@ -219,7 +213,7 @@ def _metrics(name: str, window: Window, before: Scrape, after: Scrape) -> dict[s
             f"the histograms of {name} have other boundaries in the challenger than in the "
             "champion, so they cannot be compared: change boundaries in a release of their own",
         )
-        return {name: MetricBucket({}, {}, None, *_blind(problem), challenger_lost=True)}
+        return {name: MetricBucket({}, {}, None, *blind(problem), challenger_lost=True)}
     whole = _compared(champion, challenger)
     slower = {
         boundary_name(name, le): _compared(champion.slower_than(le), challenger.slower_than(le))
@@ -228,15 +222,15 @@ def _metrics(name: str, window: Window, before: Scrape, after: Scrape) -> dict[s
     return {name: whole, **slower}
 
 
-def _compared(champion: "_Arm", challenger: "_Arm") -> MetricBucket:
+def _compared(champion: Arm, challenger: Arm) -> MetricBucket:
     # A champion without its worst pod would look better than it is, and harm would be invented.
     # Without one of its own pods the challenger can only be worse than what was counted.
     unread = next(iter(champion.problems), None)
-    lacking = (_blind(unread) if unread else champion.lacking) or challenger.lacking
+    lacking = (blind(unread) if unread else champion.lacking) or challenger.lacking
     champions, challengers = champion.pods, challenger.pods
     counts = None if lacking else (*_sum(champions), *_sum(challengers))
     if lacking is None and challenger.problems:
-        lacking = _blind(challenger.problems[0])
+        lacking = blind(challenger.problems[0])
     return MetricBucket(
         champions,
         challengers,
@@ -246,100 +240,9 @@ def _compared(champion: "_Arm", challenger: "_Arm") -> MetricBucket:
     )
 
 
-def _blind(problem: Problem) -> Why:
-    return EvidenceState.PROVIDER_ERROR, EvidenceReason(problem.trouble), problem.message
-
-
 def _counted(n_champion: float, _bad: float, n_challenger: float, _worse: float) -> Why:
     message = f"{n_champion:.0f} requests to the champion, {n_challenger:.0f} to the challenger"
     return EvidenceState.SUFFICIENT, EvidenceReason.COUNTED, message
-
-
-@dataclass(frozen=True, slots=True)
-class _Arm:
-    """One arm in one bucket: counts of pods seen whole, faults of pods that serve, the rest.
-
-    `lost`: what a pod counted is missing. `lacking`: why the arm has no counts, if it has none.
-    """
-
-    counts: Mapping[str, Counted]
-    problems: Sequence[Problem]
-    lost: bool
-    lacking: Why | None
-
-    @property
-    def pods(self) -> dict[str, tuple[float, float]]:
-        """The events and bad ones by pod."""
-        return {uid: (it.n, it.bad) for uid, it in self.counts.items()}
-
-    @property
-    def boundaries(self) -> frozenset[float]:
-        """The boundaries that all pods have that have any."""
-        found = [frozenset(it.at_most) for it in self.counts.values() if it.at_most]
-        return frozenset.intersection(*found) - {math.inf} if found else frozenset()
-
-    def slower_than(self, le: float) -> Self:
-        """Return the arm with what is slower than a boundary as the bad ones."""
-        counts = {
-            uid: replace(it, bad=it.n - it.at_most.get(le, it.n)) for uid, it in self.counts.items()
-        }
-        return replace(self, counts=counts)
-
-
-def _arm(
-    arm: str,
-    name: str,
-    window: Window,
-    before: Mapping[str, PodReadings],
-    after: Mapping[str, PodReadings],
-) -> _Arm:
-    counts: dict[str, Counted] = {}
-    problems: list[Problem] = []
-    shown = False
-    lost = any(uid not in after for uid, earlier in before.items() if earlier.pod.ready)
-    for uid, now in after.items():
-        earlier = before.get(uid)
-        last = now.readings[name]
-        shown = shown or (
-            isinstance(last, Reading) and any(not it.again for it in last.series.values())
-        )
-        delta = counted_between(name, window, earlier, now)
-        if not isinstance(delta, Problem):
-            counts[uid] = delta
-            lost = lost or (earlier is not None and restarted_between(name, window, earlier, now))
-        elif delta.trouble is not Trouble.NOT_SCRAPED:
-            problems.append(delta)
-        elif now.pod.ready or (earlier is not None and earlier.pod.ready):
-            lost = True
-            if delta is not UNKNOWN_PAST:
-                problems.append(delta)
-    lacking = None
-    if not any(it.n for it in counts.values()):
-        lacking = _lacking(arm, name, after, counts, problems, shown=shown)
-    return _Arm(counts, problems, lost, lacking)
-
-
-def _lacking(
-    arm: str,
-    name: str,
-    pods: Mapping[str, PodReadings],
-    counts: Mapping[str, Counted],
-    problems: Sequence[Problem],
-    *,
-    shown: bool,
-) -> Why:
-    """Return why an arm has no counts."""
-    if problems:
-        return _blind(problems[0])
-    if not any(it.pod.ready for it in pods.values()):
-        return EvidenceState.INSUFFICIENT, EvidenceReason.NO_PODS, f"the {arm} has no ready pod"
-    if not counts:
-        message = f"the {arm}'s pods were first seen in this bucket"
-        return EvidenceState.INSUFFICIENT, EvidenceReason.COLLECTING, message
-    if not shown:
-        message = f"no pod of the {arm} shows what {name} asks for: wrong name, or no request yet"
-        return EvidenceState.INSUFFICIENT, EvidenceReason.NO_SERIES, message
-    return EvidenceState.INSUFFICIENT, EvidenceReason.NO_TRAFFIC, f"the {arm} got no request"
 
 
 def _restarts(
