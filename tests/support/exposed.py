@@ -4,11 +4,15 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from aiohttp import web
 
 from shieldx.signals.readings import Pod
+
+NATIVE: Final = (
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+)
 
 
 @dataclass(eq=False)
@@ -20,6 +24,7 @@ class Exposed:
     status: int = 200
     address: str = ""
     raw: str = ""  # lines that it shows besides
+    native: bytes = b""  # what it shows instead, in the protocol of native histograms
     pod: Pod = field(init=False)
     _runner: web.AppRunner | None = None
 
@@ -50,6 +55,8 @@ class Exposed:
         self.pod = replace(self.pod, started_at=time.time(), restarts=self.pod.restarts + 1)
 
     async def _show(self, _: web.Request) -> web.Response:
+        if self.native:
+            return web.Response(body=self.native, headers={"Content-Type": NATIVE})
         lines = [f'http_requests_total{{code="{code}"}} {n}' for code, n in self.counts.items()]
         text = "\n".join(["# TYPE http_requests_total counter", *lines, self.raw, ""])
         return web.Response(status=self.status, text=text)

@@ -67,6 +67,7 @@ class PrometheusServer:
                     f"--config.file={self._folder / 'prometheus.yml'}",
                     f"--storage.tsdb.path={self._folder / 'data'}",
                     f"--web.listen-address=127.0.0.1:{self._port}",
+                    "--enable-feature=native-histograms",
                 ],
                 stdout=log,
                 stderr=log,

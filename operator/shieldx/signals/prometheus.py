@@ -15,7 +15,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from shieldx.signals.prometheus_server import Found, MalformedAnswerError, Prometheus, SilentError
-from shieldx.signals.readings import Pod, PodReadings, Problem, Question, Reading, Scrape, Trouble
+from shieldx.signals.readings import (
+    Histogram,
+    Pod,
+    PodReadings,
+    Problem,
+    Question,
+    Reading,
+    Scrape,
+    Trouble,
+)
 from shieldx.signals.samples import reading_of
 
 # How much later than an interval a scrape may come, and clocks may differ.
@@ -82,7 +91,9 @@ class PrometheusSource:
 
     def query(self, questions: Sequence[Question], pods: Sequence[Pod]) -> str:
         """Return the selector of all raw samples that a round needs, in PromQL."""
-        names = sorted({name for question in questions for name in question.metrics})
+        classic = {name for question in questions for name in question.metrics}
+        native = {it.histogram for it in questions if isinstance(it, Histogram)}
+        names = sorted(classic | native)
         matchers = [
             f"{NAME}=~{json.dumps('|'.join([*names, UP]))}",
             f"{self._pod_label}=~{json.dumps('|'.join(_escaped(pod.name) for pod in pods))}",

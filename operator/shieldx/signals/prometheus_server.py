@@ -6,7 +6,7 @@ failures it is left alone for a while, and says so at once.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from shieldx.breaker import Breaker, Patience
+from shieldx.signals.native import CoarseError, NativeHistogram, cumulative
 
 TIMEOUT_SECONDS: Final = 5.0
 LARGEST_ANSWER: Final = 4 * 2**20
@@ -48,6 +49,7 @@ class Found(NamedTuple):
 class _Series(msgspec.Struct):
     metric: dict[str, str]
     values: list[tuple[float, str]] = []
+    histograms: list[tuple[float, NativeHistogram]] = []
 
 
 class _Data(msgspec.Struct, rename="camel"):
@@ -153,12 +155,27 @@ def _parsed(status: int, body: bytes) -> list[Found]:
         raise SilentError(f"answers in part: {answer.warnings[0][:_LONGEST_QUOTE]}")
     if answer.data is None or answer.data.result_type != "matrix":
         raise MalformedAnswerError("answers something else than samples")
+    found = [each for each in answer.data.result if "__name__" in each.metric]
     try:
-        return [
+        plain = [
             Found(each.metric, Sample(at, float(value)))
-            for each in answer.data.result
-            if "__name__" in each.metric
+            for each in found
             for at, value in each.values[-1:]
         ]
+        return [*plain, *_classic(found, {each.metric["__name__"] for each in plain})]
+    except CoarseError as coarse:
+        raise MalformedAnswerError(
+            f"has a native histogram with {coarse}: let the app keep more buckets"
+        ) from coarse
     except ValueError as fault:
         raise MalformedAnswerError(f"answers a value that is no number: {fault}") from fault
+
+
+def _classic(found: Iterable[_Series], plain: Container[str]) -> Iterator[Found]:
+    """Yield native histograms as if they were classic, but for those that are there as such."""
+    for each in found:
+        name = f"{each.metric['__name__']}_bucket"
+        for at, histogram in each.histograms[-1:]:
+            if name not in plain:
+                for le, count in cumulative(histogram):
+                    yield Found({**each.metric, "__name__": name, "le": le}, Sample(at, count))

@@ -13,7 +13,7 @@ from aiohttp import web
 from shieldx.signals import prometheus_server
 from shieldx.signals.prometheus import PrometheusSource
 from shieldx.signals.prometheus_server import Prometheus, Prometheuses
-from shieldx.signals.readings import Counter, Pod, Problem, Reading, Series, Trouble
+from shieldx.signals.readings import Counter, Histogram, Pod, Problem, Reading, Series, Trouble
 from shieldx.signals.selector import EVERYTHING, Selector
 
 ERRORS = Counter("errors", "http_requests_total", Selector.parse('code=~"5.."'))
@@ -175,6 +175,25 @@ async def test_two_counters_are_asked_for_in_one_question(session: aiohttp.Clien
         Series(3, bad=True, again=True),
         Series(20, bad=False),
     ]
+
+
+async def test_a_histogram_that_is_scraped_as_both_kinds_is_counted_once(
+    session: aiohttp.ClientSession,
+) -> None:
+    classic = [({"__name__": "slow_bucket", "le": le}, AT - 3, "7") for le in ("0.3", "+Inf")]
+    answer = matrix(up(AT - 3), *classic)
+    labels = {"__name__": "slow", "pod": "shop.a", "job": "shop", "instance": "i"}
+    native = {"count": "7", "sum": "2", "buckets": [[0, "0.25", "0.5", "7"]]}
+    answer["data"]["result"].append({"metric": labels, "histograms": [[AT - 3, native]]})
+    async with serving(answering(answer)) as url:
+        source = PrometheusSource(
+            Prometheus(session, url), match_labels={}, pod_label="pod", scrape_interval_seconds=10
+        )
+        seen = await source.scrape([Histogram("latency", "slow")], [POD], [], at=AT)
+
+    read = seen.champion[POD.uid].readings["latency"]
+    assert isinstance(read, Reading)
+    assert sorted(it.le for it in read.series.values() if it.le) == [0.3, float("inf")]
 
 
 async def test_a_server_that_hangs_is_left_alone_and_holds_up_nobody(
