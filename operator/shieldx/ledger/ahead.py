@@ -10,6 +10,7 @@ from shieldx.ledger.draft import Draft
 from shieldx.ledger.jobs import Job
 from shieldx.ledger.model import decide_next
 from shieldx.ledger.records import Answer, State
+from shieldx.ledger.rows import rows_of
 
 
 class Ahead:
@@ -20,9 +21,15 @@ class Ahead:
         self.jobs: list[Job] = []
         self.answers: list[list[Answer]] = []
         self.operations = 0
+        # Of a batch that takes no more jobs.
+        self.rows: list[object] | None = None
 
     def decide(self, jobs: Sequence[Job]) -> None:
         """Decide more jobs; whatever this raises leaves a draft that is of no use."""
         self.jobs += jobs
         self.operations += sum(len(job.operations) for job in jobs)
         self.answers += [decide_next(self.draft, job) for job in jobs]
+
+    def close(self) -> None:
+        """Take no more jobs, and make the rows while Postgres is busy with the last batch."""
+        self.rows = rows_of(self.draft.state, self.draft.changes)

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 # More would not fit into the buffer of the socket to Postgres, which would wait for the rest until
 # the next batch is decided.
 BATCH_OPERATIONS: Final = 250
+# Decided in one turn of the event loop: the answer of Postgres must not wait for more.
+TURN_OPERATIONS: Final = 64
 QUEUE_OPERATIONS: Final = 20_000
 REMEMBERED_ROWS: Final = 400_000
 REFUSALS_BEFORE_LOCK: Final = 3
@@ -154,12 +156,13 @@ class Batcher:
         state = self._state
         now = max(state.head.at, self._database_time())
         ahead = self._ahead or Ahead(state, now)
-        if now - ahead.draft.now > AHEAD_MICROSECONDS:
+        if ahead.rows is not None or now - ahead.draft.now > AHEAD_MICROSECONDS:
             return
         room = self._room() - ahead.operations
         if ahead.operations and len(self._jobs[0].operations) > room:
+            ahead.close()
             return
-        jobs = self._take(room)
+        jobs = self._take(min(room, TURN_OPERATIONS))
         if any(job.dry for job in jobs) or needs_of(state, jobs, now, wary=False):
             self._jobs.extendleft(reversed(jobs))
             self._open = False
@@ -168,6 +171,11 @@ class Batcher:
         self._ahead = ahead
         try:
             ahead.decide(jobs)
+            if ahead.operations >= self._room():
+                ahead.close()
+            elif self._jobs:
+                self._advances = True
+                asyncio.get_running_loop().call_soon(self._advance)
         except Exception:  # noqa: BLE001 - whose fault it is, is found out in its batch.
             self._withdraw()
         reached(Step.AHEAD)
@@ -271,7 +279,7 @@ class Batcher:
             shard = await self._connected()
             try:
                 if ahead is not None and attempt == 0:
-                    await self._store(shard, ahead.draft.changes)
+                    await self._store(shard, ahead.draft.changes, ahead.rows)
                     return ahead.answers
                 if attempt < REFUSALS_BEFORE_LOCK:
                     return await self._attempt(shard, jobs, wary=self._wary > 0)
@@ -326,12 +334,14 @@ class Batcher:
         await self._store(shard, draft.changes)
         return [_rehearsed(state, job, now) if job.dry else next(decided) for job in jobs]
 
-    async def _store(self, shard: Shard, changes: Changes) -> None:
+    async def _store(
+        self, shard: Shard, changes: Changes, rows: list[object] | None = None
+    ) -> None:
         """Make changes durable; what comes meanwhile is decided on what will be then."""
         state = self._state
         reached(Step.DECIDED)
         if changes.entries:
-            head, rows = state.head, rows_of(state, changes)
+            head, rows = state.head, rows or rows_of(state, changes)
             merge(state, changes)
             reached(Step.MERGED)
             if not self._wary:

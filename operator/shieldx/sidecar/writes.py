@@ -27,7 +27,7 @@ from shieldx.sidecar.singles import READERS
 from shieldx.sidecar.throttle import NOBODY, Refused, Throttle, account_of
 
 LONGEST_KEY: Final = 255
-JOB_OPERATIONS: Final = 250
+JOB_OPERATIONS: Final = 50
 
 # What an operation of a batch can be before the ledger has seen it.
 REFUSED: Final = (Refusal, ShapeError)
