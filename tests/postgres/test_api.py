@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from shieldx.ledger.verify import verify
-from shieldx.sidecar import wire
+from shieldx.sidecar import wire_answers
 from tests.support.api import Client, Service, fresh_key
 
 pytestmark = pytest.mark.postgres
@@ -29,7 +29,7 @@ def of_shape(body: Any, shape: type[msgspec.Struct]) -> bool:
 async def test_an_account_lives_from_opening_to_closing(client: Client, dsn: str) -> None:
     opened = await client.post("/v1/accounts", {"id": "shop/a", "metadata": {"plan": "pro"}})
     assert opened.status == 201
-    assert of_shape(opened.body, wire.AccountAnswer)
+    assert of_shape(opened.body, wire_answers.AccountAnswer)
 
     again = await client.post("/v1/accounts", {"id": "shop/a"})
     assert (again.status, again.code) == (409, "account_exists")
@@ -54,7 +54,7 @@ async def test_an_account_lives_from_opening_to_closing(client: Client, dsn: str
 
     read = await client.get("/v1/accounts/shop%2Fa")
     assert read.body["state"] == "closed"
-    assert of_shape(read.body, wire.AccountAnswer)
+    assert of_shape(read.body, wire_answers.AccountAnswer)
     assert (await verify(dsn)).problem is None
 
 
@@ -63,7 +63,7 @@ async def test_a_balance_says_of_when_it_is(client: Client) -> None:
 
     balance = await client.get("/v1/accounts/a/balance")
 
-    assert of_shape(balance.body, wire.BalanceAnswer)
+    assert of_shape(balance.body, wire_answers.BalanceAnswer)
     assert balance.body["as_of"].endswith("Z")
     missing = await client.get("/v1/accounts/nobody/balance")
     assert (missing.status, missing.code) == (404, "account_not_found")
@@ -77,7 +77,7 @@ async def test_a_transfer_is_found_by_id_and_by_reference(client: Client) -> Non
     moved = await client.post("/v1/transfers", {**body, "metadata": {"order": "7"}})
 
     assert moved.status == 201
-    assert of_shape(moved.body, wire.TransferAnswer)
+    assert of_shape(moved.body, wire_answers.TransferAnswer)
     assert (moved.body["kind"], moved.body["reference"]) == ("order", "o-7")
     read = await client.get(f"/v1/transfers/{moved.body['id']}")
     assert read.body == moved.body
@@ -106,10 +106,10 @@ async def test_reversals_add_up_to_the_transfer_and_no_more(client: Client) -> N
 async def test_a_hold_can_be_committed_in_parts(client: Client) -> None:
     await client.account("a", 10)
     hold = (await client.post("/v1/holds", {"account": "a", "amount": 8})).body
-    assert of_shape(hold, wire.HoldAnswer)
+    assert of_shape(hold, wire_answers.HoldAnswer)
 
     part = await client.post(f"/v1/holds/{hold['id']}/commit", {"amount": 3, "final": False})
-    assert of_shape(part.body, wire.HoldAnswer)
+    assert of_shape(part.body, wire_answers.HoldAnswer)
     assert (part.body["state"], part.body["remaining"]) == ("held", 5)
     assert await client.balance("a") == (7, 5, 2)
     rest = await client.post(f"/v1/holds/{hold['id']}/commit")
@@ -118,7 +118,7 @@ async def test_a_hold_can_be_committed_in_parts(client: Client) -> None:
     assert (back.status, back.body["amount"]) == (201, 5)
 
     read = await client.get(f"/v1/holds/{hold['id']}")
-    assert of_shape(read.body, wire.HoldAnswer)
+    assert of_shape(read.body, wire_answers.HoldAnswer)
     assert (read.body["state"], read.body["committed_amount"]) == ("committed", 8)
 
 
@@ -134,7 +134,7 @@ async def test_holds_are_listed_by_account_and_state_in_pages(client: Client) ->
 
     assert sorted(one["id"] for one in page["items"] + rest["items"]) == sorted(ids[1:])
     assert rest["next"] is None
-    assert all(of_shape(one, wire.HoldAnswer) for one in page["items"])
+    assert all(of_shape(one, wire_answers.HoldAnswer) for one in page["items"])
 
 
 async def test_a_hold_expires_by_time_alone(client: Client) -> None:
@@ -172,7 +172,7 @@ async def test_history_is_whole_and_comes_in_pages(client: Client) -> None:
 
     assert [one["amount"] for one in page["items"] + rest["items"]] == [-1, -1, -1, -1, 10]
     assert [one["balance"] for one in page["items"] + rest["items"]] == [6, 7, 8, 9, 10]
-    assert all(of_shape(one, wire.Entry) for one in page["items"])
+    assert all(of_shape(one, wire_answers.Entry) for one in page["items"])
     assert (await client.get("/v1/accounts/nobody/entries")).status == 404
 
 

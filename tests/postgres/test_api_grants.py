@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from shieldx.ledger.verify import verify
-from shieldx.sidecar import wire
+from shieldx.sidecar import wire_answers
 from tests.support.api import Client, Service, fresh_key
 
 pytestmark = pytest.mark.postgres
@@ -36,12 +36,12 @@ async def test_a_grant_is_made_burnt_listed_and_voided(client: Client) -> None:
     ends = later(days=1)
     second = await client.post("/v1/accounts/a/grants", {"amount": 50, "expires_at": ends})
     assert (first.status, second.status) == (201, 201)
-    assert of_shape(second.body, wire.GrantAnswer)
+    assert of_shape(second.body, wire_answers.GrantAnswer)
     assert second.body["balances"]["a"]["available"] == 160
 
     spent = await client.consume("a", 70)
 
-    assert of_shape(spent.body, wire.TransferAnswer)
+    assert of_shape(spent.body, wire_answers.TransferAnswer)
     assert spent.body["burnt"] == [
         {"grant": second.body["id"], "amount": 50},
         {"grant": first.body["id"], "amount": 20},
@@ -49,7 +49,7 @@ async def test_a_grant_is_made_burnt_listed_and_voided(client: Client) -> None:
     read = await client.get(f"/v1/transfers/{spent.body['id']}")
     assert read.body == spent.body
     listed = await client.get("/v1/accounts/a/grants")
-    assert of_shape(listed.body, wire.GrantPage)
+    assert of_shape(listed.body, wire_answers.GrantPage)
     assert [(g["remaining"], g["state"]) for g in listed.body["items"]] == [
         (0, "exhausted"),
         (80, "active"),
@@ -155,10 +155,10 @@ async def test_an_alert_is_set_and_shown_and_a_note_is_taken(client: Client) -> 
     note = await client.post("/v1/notes", {"kind": "run", "digest": "ab" * 32})
 
     assert alert.status == 200
-    assert of_shape(alert.body, wire.AlertAnswer)
+    assert of_shape(alert.body, wire_answers.AlertAnswer)
     assert (await client.get("/v1/accounts/a")).body["available_below"] == 5
     assert note.status == 201
-    assert of_shape(note.body, wire.NoteAnswer)
+    assert of_shape(note.body, wire_answers.NoteAnswer)
     bad = await client.post("/v1/notes", {"kind": "run", "digest": "XY"})
     assert (bad.status, bad.code) == (400, "invalid_digest")
     unset = await client.call("PUT", "/v1/accounts/a/alerts", {"available_below": None})

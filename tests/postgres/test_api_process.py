@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shieldx.ledger.verify import verify
-from shieldx.sidecar.connection import Limits
+from shieldx.sidecar.limits import Limits
 from tests.support.api import Client, Service, fresh_key
 from tests.support.load import Load, path
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from shieldx.sidecar import events, wire
+from shieldx.sidecar import events, wire_answers
 from shieldx.sidecar.config import Auth, Config, ServiceAccount
 from shieldx.sidecar.scopes import Scope
 from tests.support.api import Client, Service
@@ -37,7 +37,7 @@ async def told(client: Client, query: str = "limit=2") -> list[dict[str, Any]]:
     while True:
         page = await client.get(f"/v1/events?{query}{cursor}")
         assert page.status == 200, page
-        msgspec.convert(page.body, wire.EventPage)
+        msgspec.convert(page.body, wire_answers.EventPage)
         if not page.body["items"]:
             return found
         found += page.body["items"]

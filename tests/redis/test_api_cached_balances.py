@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shieldx.sidecar import wire
+from shieldx.sidecar import wire_answers
 from tests.support.api import Client, Service
 from tests.support.redis import RedisServer
 
@@ -47,7 +47,7 @@ async def test_a_cached_balance_looks_like_any_other(clients: list[Client]) -> N
         while not await hits(clients[1]):
             cached = (await clients[1].get("/v1/accounts/a/balance")).body
 
-    assert cached.keys() == fresh.keys() == set(wire.BalanceAnswer.__struct_fields__)
+    assert cached.keys() == fresh.keys() == set(wire_answers.BalanceAnswer.__struct_fields__)
     assert {**cached, "as_of": ""} == {**fresh, "as_of": ""}
 
 

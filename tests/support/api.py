@@ -18,7 +18,7 @@ from shieldx.kube.signing_keys import SigningKeys
 from shieldx.kube.tokens import ReviewUnavailableError, TokenCache, TokenReviewer
 from shieldx.sidecar.auth import Authenticator, NoTokens, ServiceAccounts
 from shieldx.sidecar.config import Config
-from shieldx.sidecar.connection import Limits
+from shieldx.sidecar.limits import Limits
 from shieldx.sidecar.main import Options, Process, serve
 from shieldx.sidecar.server import Server
 

@@ -1,15 +1,14 @@
 """One client's connection: its bytes in, exchanges out, answers back in order.
 
 httptools parses; a complete request becomes an `Exchange` and goes to the server's handler. What
-protects the process from one client stands here: limits on header and body, deadlines for slow
-readers and writers, a bound on requests in flight.
+protects the process from one client is enforced here: limits on header and body, deadlines for slow
+readers and writers, a bound on requests in flight (`shieldx.sidecar.limits`).
 """
 
 import asyncio
 import logging
 import socket
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 import httptools
@@ -24,25 +23,6 @@ logger = logging.getLogger(__name__)
 # More is not written at once: a client that does not read must not have all its answers copied.
 WRITE_BYTES: Final = 256 * 1024
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one client may take from the process."""
-
-    header_bytes: int = 16 * 1024
-    body_bytes: int = 1024 * 1024
-    large_body_bytes: int = 8 * 1024 * 1024
-    large_targets: frozenset[bytes] = frozenset({b"/v1/batch"})
-    buffered_bytes: int = 64 * 1024 * 1024
-    connections: int = 4096
-    in_flight: int = 128
-    request_seconds: float = 20.0
-    write_seconds: float = 20.0
-    idle_seconds: float = 75.0
-    linger_seconds: float = 2.0
-    grace_seconds: float = 0.5
-    sweep_seconds: float = 0.25
 
 
 class Connection(asyncio.Protocol):

@@ -21,8 +21,8 @@ from shieldx.ledger.jobs import Job, MangledError, SentJob, decode_jobs, encode_
 from shieldx.ledger.leadership import Leadership
 from shieldx.ledger.records import Answer
 from shieldx.sidecar.auth import Authenticator, Caller, Policy, ServiceAccounts
-from shieldx.sidecar.connection import Limits
 from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.limits import Limits
 from shieldx.sidecar.probes import refuse_method, refuse_path
 
 MSGPACK: Final = b"application/msgpack"

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from shieldx.sidecar import wire
+from shieldx.sidecar import wire_answers
 from shieldx.sidecar.calls import CALLS, Call
 from shieldx.sidecar.codes import CODES
 
@@ -72,7 +72,7 @@ UNAVAILABLE: Final = ("overloaded", "shard_unavailable", "authentication_unavail
 def document() -> bytes:
     """Render the document."""
     shapes = [call.body for call in CALLS if call.body] + [call.answer for call in CALLS]
-    shapes = list(dict.fromkeys([*shapes, wire.Problem]))
+    shapes = list(dict.fromkeys([*shapes, wire_answers.Problem]))
     schemas, components = msgspec.json.schema_components(
         shapes, ref_template="#/components/schemas/{name}"
     )
@@ -169,6 +169,6 @@ def _responses(call: Call, references: dict[Any, dict[str, Any]]) -> dict[str, A
             continue
         responses[str(status)] = {
             "description": "; ".join(f"`{name}`: {CODES[name].meaning}" for name in names),
-            "content": {PROBLEM: {"schema": references[wire.Problem]}},
+            "content": {PROBLEM: {"schema": references[wire_answers.Problem]}},
         }
     return responses

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import cast
 
-from shieldx.sidecar.connection import Connection, Limits
+from shieldx.sidecar.connection import Connection
 from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.limits import Limits
 
 logger = logging.getLogger(__name__)
 

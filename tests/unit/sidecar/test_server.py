@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shieldx.sidecar.connection import Connection, Limits
+from shieldx.sidecar.connection import Connection
 from shieldx.sidecar.exchange import Exchange
+from shieldx.sidecar.limits import Limits
 from shieldx.sidecar.server import Server
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"

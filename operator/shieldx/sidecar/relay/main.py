@@ -15,7 +15,7 @@ from typing import Final
 
 import uvloop
 
-from shieldx.sidecar.connection import Limits
+from shieldx.sidecar.limits import Limits
 from shieldx.sidecar.program import StartError, listen, stop_signals, tell
 from shieldx.sidecar.relay.front import DEADLINE_SECONDS, Front
 from shieldx.sidecar.relay.upstream import TokenFile, Upstream
