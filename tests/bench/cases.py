@@ -84,12 +84,14 @@ def cases(bench: Bench, *, quick: bool) -> list[Case]:
 
 def open_cases(bench: Bench, *, quick: bool) -> list[Case]:
     """Return the open loops."""
-    product, prototype = Product(bench.token), Prototype()
     rates = (1_000,) if quick else (1_000, 5_000, 10_000)
-    return [
-        Case(f"{rate:,} arrivals a second", 64, product.single, prototype.single, rate=rate)
-        for rate in rates
-    ]
+    return [open_case(bench, rate, f"{rate:,} arrivals a second") for rate in rates]
+
+
+def open_case(bench: Bench, rate: int, title: str) -> Case:
+    """Return one open loop."""
+    product, prototype = Product(bench.token), Prototype()
+    return Case(title, 64, product.single, prototype.single, rate=rate)
 
 
 async def measure(bench: Bench, server: Server, case: Case, seconds: float) -> Measured:

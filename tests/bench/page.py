@@ -28,7 +28,7 @@ processors with them. Figures are medians of the rounds.
 * **Prototype**: `tests/bench/prototype.py`, group commit with nothing around it: no tokens,
   limits, holds, metadata or metrics. What the write path could be.
 * **Row by row**: `tests/bench/baseline.sql`, one prepared call and one commit a transfer, with a
-  chain, under `pgbench` without HTTP, at its best number of clients.
+  chain, under `pgbench` without HTTP.
 """
 
 
