@@ -118,3 +118,24 @@ def _wait(claim: Claim, level: float) -> float:
 def whole_seconds(wait: float) -> int:
     """Return what `Retry-After` says of a wait."""
     return max(1, math.ceil(wait))
+
+
+def explained(claim: Claim, wait: float) -> tuple[str, dict[str, object]]:
+    """Return what is said of a claim that is refused: a message, and its facts."""
+    limit, _, name = claim.bucket.partition(":")
+    rate, seconds = claim.rate, whole_seconds(wait)
+    whose = "You ask" if limit == CLIENT else f"Account {name} is asked"
+    more = f" {claim.cost} at once take a full bucket." if claim.cost > rate.burst else ""
+    facts: dict[str, object] = {
+        "limit": limit,
+        "requests_per_second": rate.per_second,
+        "burst": rate.burst,
+        "retry_after_seconds": seconds,
+    }
+    if limit == ACCOUNT:
+        facts["account"] = name
+    message = (
+        f"{whose} too often: {rate.per_second:g} a second are allowed, {rate.burst} at once;{more} "
+        f"try again in {seconds} s with the same key."
+    )
+    return message, facts

@@ -28,6 +28,7 @@ from shieldx.sidecar.buckets import (
     LocalBuckets,
     Rate,
     Waits,
+    explained,
     whole_seconds,
 )
 from shieldx.sidecar.config import RateLimit
@@ -233,21 +234,4 @@ def _wait(short: Short) -> float:
 
 
 def _refusal(claim: Claim, wait: float) -> Refusal:
-    limit, _, name = claim.bucket.partition(":")
-    whose = "You ask" if limit == CLIENT else f"Account {name} is asked"
-    rate: Rate = claim.rate
-    facts = {
-        "limit": limit,
-        "requests_per_second": rate.per_second,
-        "burst": rate.burst,
-        "retry_after_seconds": whole_seconds(wait),
-    }
-    if limit == ACCOUNT:
-        facts["account"] = name
-    more = f" {claim.cost} at once take a full bucket." if claim.cost > rate.burst else ""
-    return Refusal(
-        RATE_LIMITED,
-        f"{whose} too often: {rate.per_second:g} a second are allowed, {rate.burst} at once;{more} "
-        f"try again in {whole_seconds(wait)} s with the same key.",
-        facts,
-    )
+    return Refusal(RATE_LIMITED, *explained(claim, wait))

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, cast
 
 from shieldx.ledger.relay import OwnAnswers, Relay, RelayLimits
+from shieldx.sidecar.buckets import RATE_LIMITED, explained, whole_seconds
 from shieldx.sidecar.calls import CALLS
 from shieldx.sidecar.exchange import Exchange
 from shieldx.sidecar.probes import Probes, refuse_method, refuse_path
@@ -19,6 +20,7 @@ from shieldx.sidecar.relay.balances import FRESH_SECONDS, Balances, left_by
 from shieldx.sidecar.relay.carriers import Alone, Together, standing
 from shieldx.sidecar.relay.items import Item, Told, item, measure
 from shieldx.sidecar.relay.metrics import RelayMetrics
+from shieldx.sidecar.relay.pace import Pace
 from shieldx.sidecar.relay.polls import Polls
 from shieldx.sidecar.relay.upstream import Upstream
 from shieldx.sidecar.router import Match, Mismatch, Router
@@ -90,6 +92,7 @@ class Front:
             ),
         )
         self._polls = Polls(upstream, NOT_SENT, OVERLOADED)
+        self._pace = Pace(monotonic)
         self._balances = Balances()
         self._asked: dict[str, _Asked] = {}
         self._router = Router(CALLS)
@@ -137,11 +140,24 @@ class Front:
             self._carry(exchange, found if isinstance(found, Match) else None)
 
     def _carry(self, exchange: Exchange, match: Match | None) -> None:
+        # Of the app's own batches it is for the API to say how much it does.
+        if exchange.route != "batch" and self._too_often(exchange):
+            return
         one = item(exchange, match)
         if one.operation is None:
             _submit(self._alone, one, partial(self._told_alone, exchange))
         else:
             _submit(self._together, one, partial(self._told_together, exchange, one))
+
+    def _too_often(self, exchange: Exchange) -> bool:
+        """Refuse in the API's words what it would refuse, going by what it has said."""
+        short = self._pace.ask()
+        if short is None:
+            return False
+        self.metrics.limited += 1
+        message, facts = explained(*short)
+        exchange.refuse(RATE_LIMITED, message, facts, retry_after=whole_seconds(short[1]))
+        return True
 
     def _told_together(self, exchange: Exchange, one: Item, told: Told) -> None:
         if told.again:
@@ -157,6 +173,8 @@ class Front:
         if not told.payload:
             self._refuse(exchange, told)
             return
+        if told.code == RATE_LIMITED:
+            self._pace.refused(told.payload)
         # What is only rehearsed changes nothing, and its versions never come.
         if exchange.method != b"GET" and not exchange.query and told.status < 300:  # noqa: PLR2004 - HTTP's success
             self._balances.written(left_by(told.payload), now=self._monotonic())
@@ -169,12 +187,14 @@ class Front:
             self.metrics.balances["memory"] += 1
             exchange.answer(200, known)
             return
-        self.metrics.balances["api"] += 1
         asked = self._asked.get(account)
         # An answer that has been awaited for long would be old news to who asks only now.
         if asked is None or now - asked.at > FRESH_SECONDS:
+            if self._too_often(exchange):
+                return
             asked = self._asked[account] = _Asked(now, now + self._deadline_seconds)
             self._ask(account, asked, item(exchange))
+        self.metrics.balances["api"] += 1
         asked.waiting.append(exchange)
 
     def _ask(self, account: str, asked: _Asked, one: Item) -> None:
@@ -190,6 +210,8 @@ class Front:
                 loop.call_later(AGAIN_SECONDS, self._ask, account, asked, one)
                 return
             told = NOT_SENT
+        if told.code == RATE_LIMITED:
+            self._pace.refused(told.payload)
         if self._asked.get(account) is asked:
             del self._asked[account]
         for exchange in asked.waiting:

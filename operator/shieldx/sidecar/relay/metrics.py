@@ -23,6 +23,7 @@ class RelayMetrics(Collector):
         self.calls: Counter[str] = Counter()
         self.operations: Counter[str] = Counter()
         self.balances: Counter[str] = Counter()
+        self.limited = 0
         self._gauges = gauges
 
     def answered(self, route: str, status: int, seconds: float) -> None:
@@ -54,6 +55,11 @@ class RelayMetrics(Collector):
             "Balances answered from memory, or by the API.",
             "source",
             self.balances,
+        )
+        yield CounterMetricFamily(
+            "shieldx_relay_limited",
+            "Requests above the rate limit that were not passed on: the API had told of it.",
+            self.limited,
         )
         queued, in_flight, away = self._gauges()
         yield GaugeMetricFamily("shieldx_relay_queue_length", "Requests that wait.", queued)
