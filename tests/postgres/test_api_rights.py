@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from shieldx.kube.signing_keys import SigningKeys
+from shieldx.ledger.postgres import ShardUnavailableError
 from shieldx.sidecar.config import Config
 from shieldx.sidecar.main import Options
 from tests.support.api import Client, Reviewer, Service, served
@@ -70,6 +71,34 @@ async def test_nobody_is_let_in_while_tokens_cannot_be_reviewed(service: Service
 
     assert (refused.status, refused.code) == (503, "authentication_unavailable")
     assert refused.fields["retry-after"] == "1"
+
+
+async def test_of_a_plain_batch_only_what_cannot_be_judged_waits_for_the_database(
+    service: Service, till: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = await till.post("/v1/holds", {"account": "shop/a", "amount": 5})
+    known = {"type": "void", "hold": hold.body["id"]}
+    strange = {"type": "void", "hold": "hold_s0_999"}
+    consume = {"type": "consume", "account": "shop/a", "amount": 1}
+
+    async def away(_: str) -> tuple[str, ...]:
+        raise ShardUnavailableError("away")
+
+    monkeypatch.setattr(service.process.api.writes._parties, "_fetch_one", away)
+
+    plain = await till.post("/v1/batch", {"operations": [strange, known, consume]}, "k")
+    whole = {"atomic": True, "operations": [consume, strange]}
+    atomic = await till.post("/v1/batch", whole)
+
+    assert plain.status == 200
+    results = plain.body["results"]
+    assert [one["status"] for one in results] == [503, 201, 201]
+    assert results[0]["code"] == "shard_unavailable"
+    assert (atomic.status, atomic.code) == (503, "shard_unavailable")
+    monkeypatch.undo()
+    again = await till.post("/v1/batch", {"operations": [strange, known, consume]}, "k")
+    assert again.body["results"][0]["code"] == "hold_not_found"
+    assert again.fields["idempotency-replayed-operations"] == "1,2"
 
 
 async def test_a_token_is_reviewed_once_and_its_rights_are_those_of_now(service: Service) -> None:

@@ -27,6 +27,7 @@ from shieldx.sidecar.singles import READERS
 from shieldx.sidecar.throttle import NOBODY, Refused, Throttle, account_of
 
 LONGEST_KEY: Final = 255
+UNAVAILABLE: Final = "The database does not answer; try again."
 JOB_OPERATIONS: Final = 50
 
 # What an operation of a batch can be before the ledger has seen it.
@@ -126,10 +127,11 @@ class Writes:
             ]
 
             def found(known: Known, error: Exception | None) -> None:
-                if error is not None:
+                if error is not None and atomic:
                     _unavailable(exchange)
                     return
-                judged = [_judged(caller, outcome, known) for outcome in within]
+                missing = error is not None
+                judged = [_judged(caller, outcome, known, missing=missing) for outcome in within]
                 if atomic:
                     self._together(exchange, caller, key, judged, dry=dry)
                 else:
@@ -305,10 +307,13 @@ def dry_run(query: bytes) -> bool:
     return given == "true"
 
 
-def _judged(caller: Caller, outcome: Outcome, known: Known) -> Outcome:
+def _judged(caller: Caller, outcome: Outcome, known: Known, *, missing: bool) -> Outcome:
+    """Judge one operation; what is `missing` of the parties could not be looked up."""
     if isinstance(outcome, REFUSED):
         return outcome
-    wanted = parties_wanted(caller, outcome) if known else None
+    wanted = parties_wanted(caller, outcome) if known or missing else None
+    if missing and wanted is not None and wanted not in known:
+        return Refusal("shard_unavailable", UNAVAILABLE)
     parties = () if wanted is None else known.get(wanted, ())
     return judge(caller, outcome, parties) or outcome
 
@@ -330,4 +335,4 @@ def _beside(outcome: Outcome, index: int, culprit: int) -> dict[str, Any]:
 
 
 def _unavailable(exchange: Exchange) -> None:
-    exchange.refuse("shard_unavailable", "The database does not answer; try again.")
+    exchange.refuse("shard_unavailable", UNAVAILABLE)
