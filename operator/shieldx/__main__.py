@@ -265,7 +265,11 @@ def replay(
     *,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", help="Recorded buckets, or an ExperimentRun, as JSON."),
+        typer.Option(
+            "--file",
+            "-f",
+            help="Recorded buckets, or an ExperimentRun, as JSON (kubectl get -o json).",
+        ),
     ] = None,
     run: Annotated[
         str | None, typer.Option(help="Name of an ExperimentRun: replay what it recorded.")
@@ -279,7 +283,9 @@ def replay(
     ] = None,
     begin: Annotated[
         datetime | None,
-        typer.Option("--from", formats=TIMES, help="When the challenger came, UTC."),
+        typer.Option(
+            "--from", formats=TIMES, help="When the challenger came, UTC: 2026-05-04T10:00:00Z."
+        ),
     ] = None,
     end: Annotated[
         datetime | None, typer.Option("--to", formats=TIMES, help="Until when, UTC.")
@@ -300,7 +306,11 @@ def replay(
     if sum(each is not None for each in (file, run, prometheus)) != 1:
         raise typer.BadParameter("give -f FILE, --run NAME, or --prometheus URL with a range")
     if (prometheus is None) != (begin is None) or (begin is None) != (end is None):
-        raise typer.BadParameter("--prometheus, --from and --to belong together")
+        raise typer.BadParameter(
+            "--prometheus, --from and --to belong together; a time is as 2026-05-04T10:00:00Z"
+        )
+    if prometheus is None and (champion is not None or challenger is not None):
+        raise typer.BadParameter("--champion and --challenger name pods for --prometheus alone")
 
     from shieldx.cli.past import Range
     from shieldx.cli.replay import Past

@@ -68,12 +68,13 @@ def _only_experiment(file: Path) -> Json:
         raise ExperimentFileError(f"{file} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ExperimentFileError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
-    found = [each for each in documents if isinstance(each, dict) and each.get("kind") == KIND]
-    if len(found) != 1:
+    kinds = [each.get("kind") for each in documents if isinstance(each, dict)]
+    if kinds.count(KIND) != 1:
+        held = ", ".join(map(str, kinds)) or "nothing"
         raise ExperimentFileError(
-            f"{file} holds {len(found)} documents of kind {KIND}, and must hold one"
+            f"{file} must hold one {KIND}, as for kubectl apply, and holds {held[:LONGEST_SAID]}"
         )
-    return found[0]
+    return next(each for each in documents if isinstance(each, dict) and each.get("kind") == KIND)
 
 
 def _definition() -> Json:

@@ -67,8 +67,8 @@ def _read(file: Path) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())
         raise NotFoundError(
-            f"{file} is no YAML: {said}; read an experiment with: kubectl get {KIND.lower()} NAME "
-            "-o yaml"
+            f"{file} is not one object in YAML: {said}; read an experiment with: "
+            f"kubectl get {KIND.lower()} NAME -o yaml"
         ) from error
 
 
@@ -97,7 +97,11 @@ def _parsed(live: Any) -> Trial:
             f"this {kind} is not as a cluster of this version stores it: {missing} is missing; "
             f"read it with: kubectl get {str(kind).lower()} NAME -o yaml"
         ) from missing
-    raise NotFoundError(f"this is neither a {KIND} nor an {RUN_KIND}, but of kind {kind}")
+    held = "nothing that has a kind" if kind is None else f"of kind {kind}"
+    raise NotFoundError(
+        f"this is neither a {KIND} nor an {RUN_KIND}, but {held}; read one with: "
+        f"kubectl get {KIND.lower()} NAME -o yaml"
+    )
 
 
 def page(explanation: Json) -> Page:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import floor
 from typing import Final
 
@@ -18,6 +18,7 @@ import aiohttp
 from shieldx.cli.experiment_file import Experiment
 from shieldx.cli.recording import Recording, RecordingError
 from shieldx.judgement.beginning import asked, frozen_rates
+from shieldx.resources.durations import format_duration
 from shieldx.resources.shadowexperiment import PrometheusServer, challenger_pods, champion_pods
 from shieldx.signals.baseline import LONGEST_SECONDS, Baseline
 from shieldx.signals.buckets import Bucket, Recorder
@@ -44,7 +45,7 @@ class Range:
     challenger: str | None = None
 
 
-def read_past(asked_for: Range, experiment: Experiment) -> Recording:
+def read_past(asked_for: Range, experiment: Experiment, *, now: float) -> Recording:
     """Return the buckets of a range; RecordingError where there are none, or no answer."""
     source = experiment.spec.source
     if not isinstance(source, PrometheusServer):
@@ -69,15 +70,24 @@ def read_past(asked_for: Range, experiment: Experiment) -> Recording:
     length = experiment.spec.decision.bucket.total_seconds()
     seconds = (asked_for.end - asked_for.begin).total_seconds()
     if not length <= seconds <= MOST_BUCKETS * length:
+        most = format_duration(timedelta(seconds=MOST_BUCKETS * length))
         raise RecordingError(
-            f"--from and --to must be from one to {MOST_BUCKETS:,} buckets of {length:.0f}s apart"
+            "--from is when the challenger came, and before --to"
+            if seconds <= 0
+            else f"from --from to --to there is at least a bucket of {length:.0f}s, and at most "
+            f"{MOST_BUCKETS:,} ({most})"
         )
+    if asked_for.begin.timestamp() > now:
+        raise RecordingError(f"--from {asked_for.begin:%FT%TZ} has not come yet")
     try:
         return asyncio.run(_read(asked_for, experiment, source))
     except InvalidSelectorError as malformed:
         raise RecordingError(f"spec.metrics.guardrails[].bad: {malformed}") from malformed
     except (SilentError, MalformedAnswerError) as failure:
-        raise RecordingError(f"Prometheus {asked_for.url} {failure}") from failure
+        raise RecordingError(
+            f"Prometheus {asked_for.url} {failure}; is it the address that a browser opens? In a "
+            "cluster first: kubectl port-forward"
+        ) from failure
 
 
 async def _read(asked_for: Range, experiment: Experiment, source: PrometheusServer) -> Recording:

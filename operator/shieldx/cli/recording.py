@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -19,6 +19,11 @@ from shieldx.resources.shadowexperiment import API_VERSION, KIND, RUN_KIND
 from shieldx.signals.buckets import Bucket, MetricBucket
 from shieldx.signals.states import EvidenceReason, EvidenceState
 from shieldx.stats import RESTARTS, Dispersion
+
+_HOW_TO_RECORD: Final = (
+    f"an {RUN_KIND} (kubectl get {RUN_KIND.lower()} NAME -o json), or JSON with buckets and "
+    "--experiment FILE"
+)
 
 type Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 type Time = Annotated[float, msgspec.Meta(ge=0, le=253402300799)]  # until the year 9999
@@ -75,21 +80,9 @@ class Recording:
 
 def read_recording(file: Path, experiment: Experiment | None) -> Recording:
     """Return a recording; `experiment`, where given, takes the place of the recorded one."""
-    try:
-        text = file.read_bytes()
-        live = msgspec.json.decode(text)
-        if isinstance(live, dict) and live.get("kind") == RUN_KIND:
-            return of_run(live, experiment)
-        document = msgspec.json.decode(text, type=Document)
-    except OSError as error:
-        raise RecordingError(f"{file} cannot be read: {error.strerror}") from error
-    except msgspec.ValidationError as error:
-        raise RecordingError(f"{file}: {error}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RecordingError(
-            f"{file}: {error}; a recording is JSON, such as: kubectl get {RUN_KIND.lower()} NAME "
-            "-o json"
-        ) from error
+    document = _read(file)
+    if isinstance(document, Mapping):
+        return of_run(document, experiment)
     if experiment is None:
         if document.experiment is None:
             raise RecordingError(f"{file} has no experiment: say which with --experiment FILE")
@@ -97,9 +90,7 @@ def read_recording(file: Path, experiment: Experiment | None) -> Recording:
             experiment = experiment_of(document.experiment, f"{file}, experiment")
         except ExperimentFileError as error:
             raise RecordingError(str(error)) from error
-    ends = [bucket.end for bucket in document.buckets]
-    if not ends or any(late <= early for early, late in pairwise(ends)):
-        raise RecordingError(f"{file}: buckets must be there, in the order of their ends")
+    _check_order(file, document)
     assumed = {each.name: each.base_rate for each in experiment.spec.guardrails}
     length = experiment.spec.decision.bucket.total_seconds()
     return Recording(
@@ -109,9 +100,40 @@ def read_recording(file: Path, experiment: Experiment | None) -> Recording:
     )
 
 
+def _read(file: Path) -> Mapping[str, Any] | Document:
+    """Return what a file holds: an ExperimentRun as it lies in a cluster, or a recording."""
+    try:
+        text = file.read_bytes()
+        live = msgspec.json.decode(text)
+        kind = live.get("kind") if isinstance(live, dict) else None
+        if kind == RUN_KIND:
+            return dict(live)
+        if kind is not None:
+            raise RecordingError(f"{file} is of kind {kind}; what is replayed: {_HOW_TO_RECORD}")
+        return msgspec.json.decode(text, type=Document)
+    except OSError as error:
+        raise RecordingError(f"{file} cannot be read: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordingError(f"{file}: {error}; what is replayed: {_HOW_TO_RECORD}") from error
+
+
+def _check_order(file: Path, document: Document) -> None:
+    ends = [bucket.end for bucket in document.buckets]
+    if not ends:
+        raise RecordingError(f"{file} has no bucket, so there is nothing to replay")
+    for at, (early, late) in enumerate(pairwise(ends), start=1):
+        if late <= early:
+            raise RecordingError(
+                f"{file}: buckets[{at}] ends at {late:.0f}, and the one before it at {early:.0f}: "
+                "put them in the order of their ends"
+            )
+
+
 def of_run(live: Mapping[str, Any], experiment: Experiment | None) -> Recording:
     """Return what an ExperimentRun tells of its run; RecordingError where it tells nothing."""
     name = live.get("metadata", {}).get("name", "unnamed")
+    if "trajectory" not in live.get("status", {}):
+        raise RecordingError(f"no bucket was recorded in run {name}, so there is nothing to replay")
     try:
         spec, trajectory = live["spec"], Trajectory.parse(live["status"]["trajectory"])
         asked = {

@@ -6,6 +6,7 @@ verdict that the operator would have had at its end.
 
 import asyncio
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -116,8 +117,10 @@ def _recording(past: Past, experiment: Experiment | None) -> Recording:
         return read_recording(past.file, experiment)
     if past.range is not None:
         if experiment is None:
-            raise RecordingError("--prometheus needs --experiment FILE: what is it to be asked?")
-        return read_past(past.range, experiment)
+            raise RecordingError(
+                "--prometheus needs --experiment FILE, which says what to ask and by what margins"
+            )
+        return read_past(past.range, experiment, now=time.time())
     namespace = past.namespace or current_namespace()
     live = asyncio.run(_find(namespace, str(past.run)))
     if live is None:

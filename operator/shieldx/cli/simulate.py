@@ -134,7 +134,8 @@ def _base_rates(assumed: Mapping[str, float], said: Sequence[str]) -> dict[str, 
     for each in said:
         name, sign, share = each.rpartition("=")
         if sign and name not in rates:
-            raise QuestionError(f"--base-rate {each}: no guardrail is called {name}")
+            there = ", ".join(rates)
+            raise QuestionError(f"--base-rate {each}: no guardrail is called {name}, but {there}")
         rate = _typed("--base-rate", share, parse_percentage)
         if not 0.0 < rate < 1.0:
             raise QuestionError(f"--base-rate {each}: say a percentage above 0% and below 100%")
@@ -146,6 +147,11 @@ def _scenarios(metrics: Sequence[MetricSpec], effect: str) -> list[Scenario]:
     """Return the challengers to try; in each but the first one guardrail is not equal."""
     equal = {metric.name: (metric.base_rate, metric.base_rate) for metric in metrics}
     scenarios = [Scenario("equal", equal)]
+    if all(_worse(metric.base_rate, effect) <= metric.base_rate for metric in metrics):
+        raise QuestionError(
+            f"--effect {effect} makes no challenger that is worse: say more than 1x, or a share "
+            "that is larger than the champion's"
+        )
     for metric in metrics:
         rate, at_margin = metric.base_rate, min(margin_rate(metric), 1.0)
         worse = _worse(rate, effect)

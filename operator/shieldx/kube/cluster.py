@@ -10,6 +10,7 @@ for what is ours, merge patches that carry a resourceVersion for what is the use
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -23,6 +24,9 @@ type Manifest = dict[str, Any]
 FIELD_MANAGER: Final = "shieldx"
 MERGE_PATCH: Final = "application/merge-patch+json"
 TIMEOUT_SECONDS: Final = 30
+
+# It warns of a kubeconfig that is not there, and the error that is raised for it says so again.
+logging.getLogger(config.kube_config.__name__).setLevel(logging.ERROR)
 
 
 class KubeError(Exception):

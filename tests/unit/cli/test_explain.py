@@ -214,7 +214,8 @@ async def test_a_narrow_terminal_gets_no_longer_lines(width: int) -> None:
 @pytest.mark.parametrize(
     ("live", "said"),
     [
-        ({"kind": "Deployment"}, "neither a ShadowExperiment nor an ExperimentRun"),
+        ({"kind": "Deployment"}, "nor an ExperimentRun, but of kind Deployment; read one with"),
+        ({"kind": None}, "nor an ExperimentRun, but nothing that has a kind; read one with"),
         (
             {"kind": "ShadowExperiment", "metadata": {"name": "x"}, "spec": {}},
             "'strategy' is missing",
@@ -230,7 +231,7 @@ def test_what_is_no_experiment_is_said(live: dict[str, Any], said: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "cannot be read: No such file"), ("a: [", "is no YAML"), ("\0", "is no YAML")],
+    [(None, "cannot be read: No such file"), ("a: [", "is not one object"), ("\0", "is not one")],
 )
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path, text: str | None, said: str) -> None:
     file = tmp_path / "trial.yaml"
@@ -250,6 +251,7 @@ def test_without_a_cluster_it_says_which_one_to_name() -> None:
 
     assert result.exit_code == 2
     assert "say which with KUBECONFIG" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_name_or_a_file_must_be_given() -> None:

@@ -118,7 +118,16 @@ def test_a_narrow_terminal_gets_no_longer_lines(tmp_path: Path, width: int) -> N
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"buckets": []}, "buckets must be there"),
+        ({"buckets": []}, "has no bucket, so there is nothing to replay"),
+        (
+            {"buckets": [{"end": 20, "metrics": {}}, {"end": 10, "metrics": {}}]},
+            "buckets[1] ends at 10, and the one before it at 20: put them in the order",
+        ),
+        ({"kind": "ShadowExperiment"}, "is of kind ShadowExperiment; what is replayed: an Exp"),
+        (
+            {"kind": "ExperimentRun", "metadata": {"name": "r"}, "status": {}},
+            "no bucket was recorded in run r, so there is nothing to replay",
+        ),
         ({"buckets": [{"end": "now", "metrics": {}}]}, "$.buckets[0].end"),
         (
             {"buckets": [{"end": 1, "metrics": {"speed": {"champion": {}, "challenger": {}}}}]},
@@ -157,6 +166,7 @@ def test_what_is_no_json_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--prometheus", "http://127.0.0.1:1"], "is it the address that a browser opens?"),
         (["--prometheus", "localhost"], "an address such as http://localhost:9090"),
         (["--prometheus", "http://localhost:1", "--champion", "("], "--champion is a regular"),
         (["--prometheus", "http://localhost:1", "--challenger", "*"], "--challenger is a regular"),
@@ -164,11 +174,48 @@ def test_what_is_no_json_is_said(tmp_path: Path) -> None:
 )
 def test_a_past_that_cannot_be_asked_for_is_said(arguments: list[str], said: str) -> None:
     hour = ["--from", "2026-05-04T10:00:00Z", "--to", "2026-05-04T11:00:00Z"]
+    check_said(arguments, hour, said)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "said"),
+    [
+        ("2026-05-04T11:00:00Z", "2026-05-04T10:00:00Z", "and before --to"),
+        ("2026-05-04T11:00:00Z", "2026-05-04T11:00:00Z", "and before --to"),
+        ("2026-05-04T11:00:00Z", "2026-05-04T11:00:01Z", "at least a bucket of"),
+        ("1996-05-04T11:00:00Z", "2026-05-04T11:00:00Z", "at most 20,000 (166h40m)"),
+        (
+            "2996-05-04T11:00:00Z",
+            "2996-05-04T12:00:00Z",
+            "--from 2996-05-04T11:00:00Z has not come",
+        ),
+    ],
+)
+def test_times_that_cannot_be_are_said(begin: str, end: str, said: str) -> None:
+    times = ["--from", begin, "--to", end]
+    check_said(["--prometheus", "http://localhost:1"], times, said)
+
+
+def check_said(arguments: list[str], times: list[str], said: str) -> None:
     experiment = CRDS / "examples" / "shadowexperiment-prometheus.yaml"
 
-    asked = ["replay", *arguments, *hour, "--experiment", str(experiment)]
+    asked = ["replay", *arguments, *times, "--experiment", str(experiment)]
     result = CliRunner().invoke(app, asked)
 
     assert result.exit_code == 2
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--prometheus", "http://localhost:1"], "a time is as 2026-05-04T10:00:00Z"),
+        (["-f", "past.json", "--champion", "v1-.*"], "name pods for --prometheus alone"),
+    ],
+)
+def test_options_that_do_not_go_together_are_said(arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(app, ["replay", *arguments], env={"COLUMNS": "200"})
+
+    assert result.exit_code == 2
+    assert said in result.stderr

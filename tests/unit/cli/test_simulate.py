@@ -97,7 +97,11 @@ def test_a_narrow_terminal_gets_no_longer_lines_and_no_colours(width: int) -> No
             '"0.5%", relative: "1%"',
             'such as "10%" of the champion\'s share) (spec.metrics.guardrails[0].margin)',
         ),
-        ("kind: ShadowExperiment", "kind: Deployment", "holds 0 documents of kind"),
+        (
+            "kind: ShadowExperiment",
+            "kind: Deployment",
+            "must hold one ShadowExperiment, as for kubectl apply, and holds Deployment",
+        ),
         ("v1alpha1", "v1", "apiVersion must be"),
         ("spec:", "spec: [", "is no YAML"),
     ],
@@ -120,6 +124,9 @@ def test_what_is_wrong_is_said_with_its_field(old: str, new: str, said: str) -> 
         (["--effect", "twice"], "a factor such as 2x"),
         (["--effect", "nanx"], "a factor such as 2x"),
         (["--horizon", "1s"], "at least one bucket"),
+        (["--base-rate", "speed=1%"], "but errors"),
+        (["--effect", "0.5x"], "makes no challenger that is worse"),
+        (["--effect", "1%"], "makes no challenger that is worse"),
     ],
 )
 def test_what_was_typed_wrong_is_said(arguments: list[str], said: str) -> None:
