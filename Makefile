@@ -50,7 +50,7 @@ e2e: $(VENV)/installed  ## The proofs on the cluster (makes one if there is none
 scenarios: $(VENV)/installed  ## Six kinds of challenger on the cluster, five times each (RUNS=, RATE=, ONLY="errors blind"); writes docs/scenarios.md.
 	@PYTHONPATH=operator:. $(PY) -m tests.scenarios --runs $(or $(RUNS),5) --rate $(or $(RATE),40) $(if $(ONLY),--only $(ONLY))
 
-proofs: $(VENV)/installed  ## The promises of the decision, with fresh seeds (RUNS=, SEED=, ONLY=outages); writes docs/statistics.md.
+proofs: $(VENV)/installed  ## The promises of the decision, with fresh seeds (RUNS=, SEED=, ONLY=outages or uneven); writes docs/statistics.md.
 	@PYTHONPATH=operator:. $(PY) -m tests.proofs --runs $(or $(RUNS),2000) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only-$(ONLY))
 
 mutants: $(VENV)/installed  ## Break the pure cores in small ways: does a test notice? (PACKAGE=stats|ledger, WORKERS=2)

@@ -2,7 +2,8 @@
 
 Its exit code is the truth: 0 only if no promise was refuted. `--runs` is how many runs a rate is
 measured with, `--seed` rolls the same dice again, `--check` writes nothing, `--only-outages`
-measures the outages that both versions share, and nothing else.
+measures the outages that both versions share, and nothing else; `--only-uneven` those that hit
+pods unevenly, with a quarter of the runs.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import NoReturn
 import numpy as np
 import scipy
 
-from tests.proofs import contest, pictures
+from tests.proofs import contest, pictures, uneven
 from tests.proofs.enumeration import (
     SPECS,
     largest_expectations,
@@ -35,11 +36,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--only-outages", action="store_true")
+    parser.add_argument("--only-uneven", action="store_true")
     asked = parser.parse_args()
     fresh = int(np.random.SeedSequence().generate_state(1)[0])
     seed = fresh if asked.seed is None else int(asked.seed)
     say(f"seed {seed}, {asked.runs} runs a rate")
     begun = time.monotonic()
+    if asked.only_uneven:
+        measure_uneven(seed, asked.runs // 4, write=not asked.check)
+        return
     outages = told(outages_cost_little(np.random.default_rng([seed, 12]), asked.runs))
     if not asked.check:
         minutes = (time.monotonic() - begun) / 60.0
@@ -51,6 +56,7 @@ def main() -> None:
         for number, proof in enumerate(PROOFS, start=1)
         for finding in told(proof(np.random.default_rng([seed, number]), asked.runs))
     ]
+    measure_uneven(seed, asked.runs // 4, write=not asked.check)
     worst = enumerated()
     comparison = contest.table(np.random.default_rng([seed, 0]), asked.runs)
     say(comparison)
@@ -63,6 +69,19 @@ def main() -> None:
         pictures.draw(PAGE.parent / "pictures", np.random.default_rng([seed, 11]))
     say(f"{minutes:.1f} min")
     judge(findings + outages, seed)
+
+
+def measure_uneven(seed: int, runs: int, *, write: bool) -> None:
+    """Measure what nothing is promised of."""
+    begun = time.monotonic()
+    lines = []
+    for line in uneven.table(np.random.default_rng([seed, 13]), runs):
+        lines.append(line)
+        say(line)
+    minutes = (time.monotonic() - begun) / 60.0
+    if write:
+        text = "\n".join(lines)
+        write_block(PAGE, "uneven", f"{text}\n\n{conditions(seed, runs, minutes)}")
 
 
 def judge(findings: list[Finding], seed: int) -> NoReturn:
