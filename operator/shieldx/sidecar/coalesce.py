@@ -5,8 +5,11 @@ there are, the fewer queries each of them costs, and nobody waits for longer tha
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
+
+logger = logging.getLogger(__name__)
 
 MAX_KEYS: Final = 1000
 
@@ -41,10 +44,16 @@ class Coalescer[K, V]:
             found = await self._fetch(list(waiting))
         except Exception as error:  # noqa: BLE001 — whoever asked decides what it means.
             for answers in waiting.values():
-                for answered in answers:
-                    answered(None, error)
+                _tell(answers, None, error)
             return
         for key, answers in waiting.items():
-            value = found.get(key)
-            for answered in answers:
-                answered(value, None)
+            _tell(answers, found.get(key), None)
+
+
+def _tell[V](answers: Iterable[Answered[V]], value: V | None, error: Exception | None) -> None:
+    """Tell all who asked; that one of them cannot use it harms none of the others."""
+    for answered in answers:
+        try:
+            answered(value, error)
+        except Exception:
+            logger.exception("What was looked up could not be used")
