@@ -125,7 +125,9 @@ def _e_values(
 ) -> Iterator[tuple[float, float, float]]:
     cut = cut_at(bucket_share, 0.01)
     for x_a, x_b in product(range(n_a + 1), range(n_b + 1)):
-        metric = MetricEvidence(spec, harm_cut=cut, promotion_cut=cut, recent_buckets=0)
+        metric = MetricEvidence(
+            spec, harm_cut=cut, promotion_cut=cut, recent_buckets=0, reserve=0.0
+        )
         metric.update((n_a, x_a, n_b, x_b), phi, gains_safety=True)
         yield _three(metric)
 

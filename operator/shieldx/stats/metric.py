@@ -177,7 +177,7 @@ class MetricEvidence:
         harm_cut: float,
         promotion_cut: float,
         recent_buckets: int,
-        reserve: float = 0.0,
+        reserve: float,
     ) -> None:
         self.spec = spec
         self._harm_cut, self._promotion_cut = harm_cut, promotion_cut
