@@ -81,7 +81,11 @@ async def test_the_past_of_two_versions_is_judged_as_if_it_were_present(
     ("source", "arguments", "said"),
     [
         ({"pods": {"port": 8080}}, (), "give it metrics.source.prometheus"),
-        ({}, ("--to", "2026-01-01T00:00:00Z"), "from one to 20,000 buckets"),
+        (
+            {},
+            ("--to", "2026-01-01T00:00:00Z"),
+            "--from is when the challenger came, and before --to",
+        ),
         ({}, (), "does not answer"),
     ],
 )
