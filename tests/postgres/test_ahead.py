@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from shieldx.ledger.batcher import Batcher, perform
+from shieldx.ledger.jobs import Job
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.operations import ISSUANCE, REVENUE, OpenAccount, Operation, Reserve, Transfer
 from shieldx.ledger.records import Answer, Code
@@ -208,3 +209,22 @@ async def test_a_batch_that_has_waited_long_takes_no_more(
     for answer in (*first, *second, *third):
         assert (await answer).code is Code.CREATED
     assert [batch for _, batch in await stored(dsn)] == [1, 2, 3]
+
+
+async def test_an_answer_that_its_client_cannot_use_harms_no_other_of_its_batch(
+    door: tuple[Batcher, Proxy],
+) -> None:
+    batcher, proxy = door
+    first = await on_its_way(batcher, proxy)
+
+    def unusable(_: object) -> None:
+        raise LookupError("gone")
+
+    batcher.submit(Job("me", (CONSUME,), ("unusable",), atomic=False, done=unusable))
+    second = asked(batcher, CONSUME)
+    proxy.through.set()
+
+    async with asyncio.timeout(30):
+        answers = await asyncio.gather(*first, *second)
+
+    assert [answer.code for answer in answers] == [Code.CREATED, Code.CREATED]

@@ -421,8 +421,12 @@ async def perform(batcher: Batcher, caller: str, key: str | None, operation: Ope
 
 
 def _tell(jobs: Sequence[Job], answers: Sequence[Sequence[Answer]]) -> None:
+    """Answer all; that one cannot use its answer harms none of the others."""
     for job, answer in zip(jobs, answers, strict=True):
-        job.done(answer)
+        try:
+            job.done(answer)
+        except Exception:
+            logger.exception("An answer could not be given")
     reached(Step.ANSWERED)
 
 
