@@ -24,18 +24,19 @@ type Json = dict[str, Any]
 class LiveTrial:
     """One app with two pods, its Service and its experiment."""
 
+    program = PROGRAM
+
     def __init__(self, world: Namespace) -> None:
         self.world = world
 
     def install(self, *, experiment: bool = True, **decision: str) -> None:
         """Start the champion, wait for it, and put it under an experiment that decides so."""
-        program = {"counter.py": PROGRAM.read_text()}
         self.world.apply(
             {
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
                 "metadata": {"name": APP},
-                "data": program,
+                "data": {self.program.name: self.program.read_text()},
             },
             {
                 "apiVersion": "v1",
@@ -183,7 +184,7 @@ class LiveTrial:
         )
 
 
-def deployment(environment: Json, **metadata: Any) -> Json:
+def deployment(environment: Json, program: str = PROGRAM.name, **metadata: Any) -> Json:
     """The app's manifest as it lies in git: it says nothing of a pause."""
     probe = {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1}
     return {
@@ -206,7 +207,7 @@ def deployment(environment: Json, **metadata: Any) -> Json:
                             "name": "app",
                             "image": IMAGE,
                             "imagePullPolicy": "IfNotPresent",
-                            "command": ["python3", "/app/counter.py"],
+                            "command": ["python3", f"/app/{program}"],
                             "env": [{"name": k, "value": v} for k, v in environment.items()],
                             "readinessProbe": probe,
                             "volumeMounts": [{"name": "app", "mountPath": "/app"}],
