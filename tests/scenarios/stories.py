@@ -143,8 +143,8 @@ STORIES: Final = (
         "Promoted",
         cold_seconds=60,
         asked=Asked(warm_up_seconds=60),
-        note="five earlier ones ran while the machine was also trying tests (load 14 to 24): two of "
-        "them had no verdict in 20 minutes, since pods of one version had differed much for a "
+        note="five earlier ones ran while the machine was also trying tests (load 14 to 24): two "
+        "of them had no verdict in 20 minutes, since pods of one version had differed much for a "
         "while, which the dispersion remembers for the whole run; they are not counted",
     ),
     Story(
