@@ -1,8 +1,8 @@
 """The yardstick: a group-commit server with nothing around it.
 
 No tokens, no limits, no holds, no metadata, no metrics: whatever is queued when the database is
-free goes into one call of `post`, and the answers leave after its commit. A key that is used
-twice in one batch ends the process; the clients of a benchmark use fresh ones.
+free goes into one call of `post`, and the answers leave after its commit. A key that is used again
+is replayed, in the same batch refused.
 
     python -m tests.bench.prototype DSN PORT
 """
@@ -26,6 +26,7 @@ ANSWERS: Final = (
     b'{"state":"insufficient","seq":%d,"balance":%d}',
     b'{"state":"refused","seq":%d,"balance":%d}',
     b'{"state":"replayed","seq":%d,"balance":%d}',
+    b'{"state":"twice","seq":%d,"balance":%d}',
 )
 
 

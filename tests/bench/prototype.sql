@@ -26,7 +26,7 @@ create table transfers (
 create index transfers_debit on transfers (debit, seq);
 create index transfers_credit on transfers (credit, seq) where credit <> 0;
 
--- Decide and store a batch in order. State: 0 posted, 1 insufficient, 2 refused, 3 replayed.
+-- Decide and store a batch in order. State: 0 posted, 1 insufficient, 2 refused, 3 replayed, 4 twice in one batch.
 create function post(_key uuid[], _debit bigint[], _credit bigint[], _amount bigint[])
 returns table (states smallint[], numbers bigint[], balances bigint[])
 language plpgsql
@@ -77,15 +77,25 @@ begin
         ) as l
     ) as r;
 
-    if exists (select from transfers as t where t.key = any(_key)) then
+    if
+        exists (select from transfers as t where t.key = any(_key))
+        or (select count(distinct u.key) from unnest(_key) as u (key)) < _n
+    then
         for _old in
-            select u.ordinal, t.seq, t.debit_balance
-            from unnest(_key) with ordinality as u (key, ordinal)
-            inner join transfers as t on t.key = u.key
+            select u.ordinal, u.first_ordinal, t.seq, t.debit_balance
+            from (
+                select k.key, k.ordinal, min(k.ordinal) over (partition by k.key) as first_ordinal
+                from unnest(_key) with ordinality as k (key, ordinal)
+            ) as u
+            left join transfers as t on t.key = u.key
         loop
-            states[_old.ordinal] := 3;
-            numbers[_old.ordinal] := _old.seq;
-            _after_debit[_old.ordinal] := _old.debit_balance;
+            if _old.seq is not null then
+                states[_old.ordinal] := 3;
+                numbers[_old.ordinal] := _old.seq;
+                _after_debit[_old.ordinal] := _old.debit_balance;
+            elsif _old.first_ordinal < _old.ordinal then
+                states[_old.ordinal] := 4;
+            end if;
         end loop;
     end if;
 
