@@ -61,7 +61,7 @@ class Draft:
     def __init__(self, state: State, now: int) -> None:
         self.state = state
         self.now = now
-        self.changes = Changes(state.head)
+        self.changes = Changes(state.head, state.head.seq)
         # Accounts with an alert that have changed since alerts were last looked at.
         self.watched: dict[str, None] = {}
 
@@ -148,15 +148,15 @@ class Draft:
         restored: tuple[Part, ...] = (),
     ) -> dict[str, Any]:
         """Move credits that the debit side covers and both sides can hold (`must_fit`)."""
-        changes, seq = self.changes, self.changes.head.seq + 1
+        changes = self.changes
+        position = changes.head.position + 1
+        changes.seq = seq = changes.seq + 1
         paid = replace(debit, balance=debit.balance - amount, version=debit.version + 1)
         got = replace(credit, balance=credit.balance + amount, version=credit.version + 1)
         if got.balance > MAX_AMOUNT or paid.balance < -MAX_AMOUNT:
             raise OverflowError(f"{debit.id} to {credit.id}")
         self.put(paid)
         self.put(got)
-        head = changes.head
-        changes.head = Head(head.position, seq, head.hash, head.at)
         name = transfer_id(self.state.shard, seq)
         changes.posted[name] = Posted(seq, debit.id, credit.id, amount, 0, burnt)
         changes.movements.append(
@@ -169,7 +169,7 @@ class Draft:
                 metadata,
                 reference,
                 reverses,
-                head.position + 1,
+                position,
                 paid,
                 got,
                 burnt,
@@ -202,16 +202,16 @@ class Draft:
         self, caller: str, key: str | None, operation: bytes, code: Code, body: Mapping[str, Any]
     ) -> str | None:
         """Chain what was decided, let its key remember it, and return the receipt."""
-        head, answer = self.changes.head, _encode(body)
-        position = head.position + 1
-        digest = chain.link(head.hash, position, self.now, caller, key, operation, code, answer)
-        receipt = self.state.seal(digest) if self.state.seal else None
-        self.changes.head = Head(position, head.seq, digest, self.now)
-        self.changes.entries.append(
+        changes, now, seal, answer = self.changes, self.now, self.state.seal, _encode(body)
+        position = changes.head.position + 1
+        digest = chain.link(changes.head.hash, position, now, caller, key, operation, code, answer)
+        receipt = seal(digest) if seal else None
+        changes.head = Head(position, changes.seq, digest, now)
+        changes.entries.append(
             Entry(position, caller, key, operation, code, answer, digest, receipt)
         )
         if key is not None:
-            self.changes.keys[caller, key] = Remembered(operation, code, answer, receipt)
+            changes.keys[caller, key] = Remembered(operation, code, answer, receipt)
         return receipt
 
 

@@ -6,6 +6,7 @@ which it became due, as entries of their own.
 """
 
 import heapq
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,14 +22,19 @@ from shieldx.ledger.operations import (
     ExpireGrant,
     canonical,
 )
-from shieldx.ledger.records import SYSTEM_CALLER, Code, Hold, Lot, hold_body, lot_body
+from shieldx.ledger.records import SYSTEM_CALLER, Account, Code, Hold, Lot, hold_body, lot_body
 
 
-def settle(draft: Draft, name: str) -> None:
-    """Do what is due on an account, if it exists."""
-    account = draft.find(name)
-    if account is None or account.next_due is None or account.next_due > draft.now:
-        return
+def settle(draft: Draft, names: Iterable[str]) -> None:
+    """Do what is due on accounts, as far as they exist."""
+    for name in names:
+        account = draft.find(name)
+        if account is not None and account.next_due is not None and account.next_due <= draft.now:
+            _settle(draft, account)
+
+
+def _settle(draft: Draft, account: Account) -> None:
+    name = account.id
     waiting: list[tuple[int, str, Hold | None]] = [
         (hold.expires_at, hold.id, hold) for hold in draft.open_holds(name)
     ]

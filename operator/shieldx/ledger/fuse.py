@@ -7,16 +7,15 @@ been sent, so what it says, "not done", is always true.
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final, Protocol
-
-from msgspec.structs import replace
 
 from shieldx.breaker import Breaker, State
 from shieldx.ledger.batcher import UNAVAILABLE
 from shieldx.ledger.jobs import Job
 from shieldx.ledger.records import Answer, Code
 
+# What this answers itself; an object of its own, so that it is known when it is heard again.
+RESTING: Final = Answer(*UNAVAILABLE)
 # What is answered without Postgres having been heard.
 SILENT: Final = frozenset({Code.OUTCOME_UNKNOWN, Code.OVERLOADED, Code.INTERNAL_ERROR})
 
@@ -33,7 +32,10 @@ class Store(Protocol):
 
 
 class Fuse:
-    """Hands jobs to the store, unless the store could not send the last ones."""
+    """Hands jobs to the store, unless the store could not send the last ones.
+
+    Whoever submits a job says by `heard` what was answered.
+    """
 
     def __init__(self, store: Store, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.breaker = Breaker()
@@ -45,16 +47,18 @@ class Fuse:
         if self.breaker.state is not State.CLOSED and self._store.ready:
             # The store looks for the database by itself: nobody need be sent ahead.
             self.breaker.succeeded()
-        if self.breaker.allows(self._monotonic()):
-            self._store.submit(replace(job, done=partial(self._done, job.done)))
+        if self.breaker.state is State.CLOSED or self.breaker.allows(self._monotonic()):
+            self._store.submit(job)
         else:
-            job.all(UNAVAILABLE)
+            job.all(RESTING)
 
-    def _done(self, done: Callable[[Sequence[Answer]], None], answers: Sequence[Answer]) -> None:
-        # Any answer tells: a job that the store could not send is answered alike throughout.
-        code = answers[0].code if answers else None
-        if code is Code.SHARD_UNAVAILABLE:
-            self.breaker.failed(self._monotonic())
-        elif code is not None and code not in SILENT:
+    def heard(self, answers: Sequence[Answer]) -> None:
+        """Learn from a job's answers; any of them tells: one not sent is answered alike."""
+        code = answers[0].code
+        if code is Code.CREATED:
             self.breaker.succeeded()
-        done(answers)
+        elif code is Code.SHARD_UNAVAILABLE:
+            if answers[0] is not RESTING:
+                self.breaker.failed(self._monotonic())
+        elif code not in SILENT:
+            self.breaker.succeeded()

@@ -140,8 +140,7 @@ def _decide_one(draft: Draft, caller: str, key: str | None, operation: Operation
     text = canonical(operation)
     if key is not None and (known := draft.remembered((caller, key))):
         return _replay(known, text)
-    for account in touched(operation, draft):
-        due.settle(draft, account)
+    due.settle(draft, touched(operation, draft))
     try:
         body = apply(draft, operation)
         code = Code.CREATED
@@ -150,7 +149,8 @@ def _decide_one(draft: Draft, caller: str, key: str | None, operation: Operation
     receipt = None
     if not isinstance(operation, Settle):  # What was due has entries of its own.
         receipt = draft.append(caller, key, text, code, body)
-    _raise_alerts(draft)
+    if draft.watched:
+        _raise_alerts(draft)
     return Answer(code, body, receipt=receipt)
 
 

@@ -259,6 +259,8 @@ class Changes:
     """What a batch changes: rows by id as they become, and what is appended."""
 
     head: Head
+    # The number of the last transfer; the head takes it up with the entry that says why it moved.
+    seq: int
     accounts: dict[str, Account] = field(default_factory=dict)
     lots: dict[str, Lot] = field(default_factory=dict)
     # Lots by account that were not open before.
@@ -274,6 +276,7 @@ class Changes:
         """Return an independent copy, to go back to."""
         return Changes(
             self.head,
+            self.seq,
             dict(self.accounts),
             dict(self.lots),
             {account: dict(lots) for account, lots in self.opened.items()},

@@ -16,7 +16,7 @@ from shieldx.sidecar.probes import Probes, refuse_method, refuse_path
 from shieldx.sidecar.reads import Reads
 from shieldx.sidecar.router import Match, Router
 from shieldx.sidecar.throttle import Throttle
-from shieldx.sidecar.writes import Acknowledged, Writes
+from shieldx.sidecar.writes import Heard, Writes
 
 # More than this is not answered in time anyway; saying so at once keeps memory bounded.
 MOST_IN_FLIGHT: Final = 20_000
@@ -30,18 +30,19 @@ class Api:
         self,
         *,
         submit: Callable[[Job], None],
+        heard: Heard,
         reads: Reads,
         feed: Feed,
         parties: Parties,
         authenticator: Authenticator,
         throttle: Throttle,
-        acknowledged: Acknowledged,
+        acknowledged: Heard,
         probes: Probes,
         metrics: ApiMetrics,
         full: Callable[[], bool] = lambda: False,
         most_in_flight: int = MOST_IN_FLIGHT,
     ) -> None:
-        self.writes = Writes(submit, parties, throttle, acknowledged, metrics.refused)
+        self.writes = Writes(submit, heard, parties, throttle, acknowledged, metrics.refused)
         self.feed = feed
         self._reads = reads
         self._authenticator = authenticator

@@ -7,8 +7,8 @@ A claim above the burst is not refused for ever: a full bucket grants it and goe
 later claims wait for. So the rate holds in the long run, whatever the size of a batch.
 """
 
+import heapq
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
@@ -17,6 +17,8 @@ RATE_LIMITED: Final = "rate_limited"
 CLIENT: Final = "client"
 ACCOUNT: Final = "account"
 CAPACITY: Final = 50_000
+# So many make room at once, since looking for them takes looking at all.
+ROOM: Final = 8
 # What was gained in many small steps is not short of a rounding error.
 HAIR: Final = 1e-9
 
@@ -44,12 +46,13 @@ type Cost = tuple[str, int, Rate]
 
 
 class LocalBuckets:
-    """The buckets of this process. One that was not used for longest makes room, and is full."""
+    """The buckets of this process. Those not used for longest make room, and are full."""
 
     def __init__(self, monotonic: Callable[[], float], capacity: int = CAPACITY) -> None:
         self._monotonic = monotonic
         self._capacity = capacity
-        self._filled: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        # Of each its level, and when it had that.
+        self._filled: dict[str, tuple[float, float]] = {}
 
     def __len__(self) -> int:
         return len(self._filled)
@@ -71,7 +74,10 @@ class LocalBuckets:
             if (cost if cost < burst else burst) - level > HAIR:  # noqa: FURB136
                 return False
             left.append((bucket, level - cost))
-        self._keep(left, now)
+        for bucket, level in left:
+            filled[bucket] = level, now
+        if len(filled) > self._capacity:
+            self._make_room()
         return True
 
     def take(self, ask: Ask) -> Waits:
@@ -87,27 +93,22 @@ class LocalBuckets:
         levels = [self._level(claim, now) for claim in ask]
         waits = tuple(map(_wait, ask, levels))
         if not any(waits):
-            self._keep(
-                [
-                    (claim.bucket, level - claim.cost)
-                    for claim, level in zip(ask, levels, strict=True)
-                ],
-                now,
-            )
+            for claim, level in zip(ask, levels, strict=True):
+                self._filled[claim.bucket] = level - claim.cost, now
+            if len(self._filled) > self._capacity:
+                self._make_room()
         return waits
 
     def _level(self, claim: Claim, now: float) -> float:
         burst = claim.rate.burst
-        level, at = self._filled.get(claim.bucket, (burst, now))
+        level, at = self._filled.get(claim.bucket) or (burst, now)
         return min(burst, level + max(0.0, now - at) * claim.rate.per_second)
 
-    def _keep(self, left: Iterable[tuple[str, float]], now: float) -> None:
+    def _make_room(self) -> None:
         filled = self._filled
-        for bucket, level in left:
-            filled[bucket] = level, now
-            filled.move_to_end(bucket)
-        while len(filled) > self._capacity:
-            filled.popitem(last=False)
+        surplus = len(filled) - self._capacity + self._capacity // ROOM
+        for name in heapq.nsmallest(surplus, filled, key=lambda name: filled[name][1]):
+            del filled[name]
 
 
 def _wait(claim: Claim, level: float) -> float:

@@ -29,7 +29,6 @@ class Connection(asyncio.Protocol):
     """One client: parses its requests, keeps their order, and knows when it takes too long."""
 
     __slots__ = (
-        "_body_limit",
         "_body_size",
         "_chunks",
         "_closing_since",
@@ -41,6 +40,7 @@ class Connection(asyncio.Protocol):
         "_hosts",
         "_idle_since",
         "_last",
+        "_limits",
         "_line",
         "_lost",
         "_parser",
@@ -61,6 +61,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: "Server") -> None:
         self.shown = None
         self._server = server
+        self._limits = server.limits
         self._line: deque[Exchange] = deque()
         self._parser = httptools.HttpRequestParser(self)
         self._reading: Exchange | None = None
@@ -70,7 +71,6 @@ class Connection(asyncio.Protocol):
         self._head_parsed = 0
         self._head_size = 0
         self._body_size = 0
-        self._body_limit = 0
         self._chunks: list[bytes] = []
         self._last = False
         self._lost = False
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         if self._last or exchange is None:
             return
         self._head_parsed += len(name) + len(value) + 4
-        if self._head_parsed > self._server.limits.header_bytes:
+        if self._head_parsed > self._limits.header_bytes:
             self._head_too_large()
             return
         match name.lower():
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
                 value = value if exchange.key is None else exchange.key + b"\0" + value
                 exchange.key = value
             case b"content-length":
-                if value.isdigit() and int(value) > self._limit():
+                if value.isdigit() and self._is_too_large(int(value)):
                     self._too_large()
             case b"expect":
                 if value.lower() == b"100-continue" and not self._line:
@@ -189,7 +189,6 @@ class Connection(asyncio.Protocol):
         self._head_complete = True
         self._head_size = 0
         exchange.method = self._parser.get_method()
-        self._body_limit = self._limit()
         if self._parser.get_http_version() != "1.1":
             self._turn_away("http_version_not_supported", "Speak HTTP/1.1.")
         elif self._parser.should_upgrade():
@@ -200,11 +199,12 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._last:
             return
-        self._body_size += len(body)
-        self._server.buffered += len(body)
-        if self._body_size > self._body_limit:
+        size, server = len(body), self._server
+        self._body_size += size
+        server.buffered += size
+        if self._is_too_large(self._body_size):
             self._too_large()
-        elif self._server.buffered > self._server.limits.buffered_bytes:
+        elif server.buffered > self._limits.buffered_bytes:
             self._turn_away("overloaded", "Too many bodies at once; try again shortly.")
         else:
             self._chunks.append(body)
@@ -215,9 +215,13 @@ class Connection(asyncio.Protocol):
             return
         self._reading = None
         exchange.target, _, exchange.query = self._url.partition(b"?")
-        exchange.body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        exchange.held, self._body_size = self._body_size, 0
-        self._chunks = []
+        chunks = self._chunks
+        if chunks:
+            exchange.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            exchange.held, self._body_size = self._body_size, 0
+            self._chunks = []
+        else:
+            exchange.body = b""
         self._last = not self._parser.should_keep_alive()
         self._line.append(exchange)
         self._server.accept(exchange)
@@ -225,11 +229,10 @@ class Connection(asyncio.Protocol):
     # Answers.
 
     def ready(self, exchange: Exchange) -> None:
-        size = len(exchange.payload or b"")
-        server = self._server
+        size, server = len(exchange.payload or b""), self._server
         server.buffered += (0 if self._lost else size) - exchange.held
         exchange.held, exchange.body = size, b""
-        if not self._lost and not self._dirty:
+        if not self._dirty and not self._lost:
             self._dirty = True
             server.touch(self)
 
@@ -315,8 +318,12 @@ class Connection(asyncio.Protocol):
         self._line.append(exchange)
         exchange.refuse(code, message, facts)
 
+    def _is_too_large(self, size: int) -> bool:
+        # Only what is large is worth finding out whose body it is.
+        return size > self._limits.body_bytes and size > self._limit()
+
     def _limit(self) -> int:
-        limits = self._server.limits
+        limits = self._limits
         large = self._url.partition(b"?")[0] in limits.large_targets
         return limits.large_body_bytes if large else limits.body_bytes
 

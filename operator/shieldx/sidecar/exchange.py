@@ -61,7 +61,6 @@ class Exchange:
     """A complete request, and the answer that it gets."""
 
     __slots__ = (
-        "answered",
         "authorization",
         "body",
         "code",
@@ -81,25 +80,31 @@ class Exchange:
         "target",
     )
 
+    # What of these is not set here, is when the request is complete, found or answered.
+    body: bytes
+    content_type: bytes
+    fields: bytes
+    match: object
+    query: bytes
+    started: float
+    target: bytes
+
     def __init__(self, line: Line, method: bytes) -> None:
         self.line = line
         self.method = method
-        self.target = b""
-        self.query = b""
         self.key: bytes | None = None
         self.authorization: bytes | None = None
-        self.body = b""
         self.held = 0
-        self.route = ""
-        self.match: object = None
-        self.code = ""
-        self.started = 0.0
         self.status = 0
+        self.route = ""
+        self.code = ""
         self.payload: bytes | None = None
-        self.content_type = JSON
-        self.fields = b""
-        self.answered = False
         self.on_answer: Callable[[Exchange], None] | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer."""
+        return self.payload is not None
 
     def shown(self) -> Shown:
         """Return what the client shows with this request."""
@@ -112,9 +117,8 @@ class Exchange:
         self, status: int, payload: bytes, *, content_type: bytes = JSON, fields: bytes = b""
     ) -> None:
         """Answer with `payload`; `fields` are whole header lines, each with its line end."""
-        if self.answered:
+        if self.payload is not None:
             return
-        self.answered = True
         self.status = status
         self.payload = payload
         self.content_type = content_type

@@ -206,6 +206,7 @@ class Process:
         feed = Feed(self.ledger.history, self._name)
         return Api(
             submit=self.fuse.submit,
+            heard=self.fuse.heard,
             reads=Reads(
                 self.ledger.reads, {**listing.reads(), **feed.reads()}, self.guards.balances
             ),

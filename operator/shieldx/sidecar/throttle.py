@@ -66,6 +66,15 @@ class Throttle:
         """Hold to these limits from now on; what has been spent stays spent."""
         self._client, self._account = limits.client_rate(), limits.account_rate()
 
+    def passes(self, caller: Caller, account: str | None) -> bool:
+        """Let one operation through if this can be said here and now; else ask `admit`."""
+        costs: list[Cost] = []
+        if (rate := self._client) is not None:
+            costs.append((f"{CLIENT}:{caller.identity}", 1, rate))
+        if (rate := self._account) is not None and account and _has_bucket(caller, account):
+            costs.append((f"{ACCOUNT}:{account}", 1, rate))
+        return not costs or (self._shared is None and self._local.spend(costs))
+
     def admit(
         self,
         exchange: Exchange,

@@ -33,7 +33,7 @@ JOB_OPERATIONS: Final = 50
 # What an operation of a batch can be before the ledger has seen it.
 REFUSED: Final = (Refusal, ShapeError)
 
-type Acknowledged = Callable[[Sequence[Answer]], None]
+type Heard = Callable[[Sequence[Answer]], None]
 type Outcome = ops.Operation | Refusal | ShapeError
 
 
@@ -43,13 +43,15 @@ class Writes:
     def __init__(
         self,
         submit: Callable[[Job], None],
+        heard: Heard,
         parties: Parties,
         throttle: Throttle,
-        acknowledged: Acknowledged,
+        acknowledged: Heard,
         refused: Callable[[str], None],
     ) -> None:
         self.holds = Holds()
         self._submit = submit
+        self._heard = heard
         self._parties = parties
         self._throttle = throttle
         self._acknowledged = acknowledged
@@ -62,23 +64,32 @@ class Writes:
             answers.refuse_by(exchange, missing_scope(call.scope))
             return
         try:
-            key, dry = idempotency_key(exchange.key), dry_run(exchange.query)
+            key = idempotency_key(exchange.key)
+            dry = bool(exchange.query) and dry_run(exchange.query)
             operation = READERS[call.name](match, exchange.body, self.holds)
         except ShapeError as error:
             answers.refuse_shape(exchange, error)
             return
 
-        def done(given: Sequence[Answer]) -> None:
-            (answer,) = self._learned(caller, given, dry=dry)
-            answers.give(exchange, caller, answer, call.status)
-
+        done = partial(self._answered, exchange, caller, call.status, dry)
         job = Job(caller.identity, (operation,), (key,), done=done, dry=dry)
-        self._throttle.admit(
-            exchange,
-            caller,
-            lambda: self._admitted(exchange, caller, operation, job),
-            accounts=(account_of(operation),),
-        )
+        account = account_of(operation)
+        if self._throttle.passes(caller, account):
+            self._admitted(exchange, caller, operation, job)
+            return
+        then = partial(self._admitted, exchange, caller, operation, job)
+        self._throttle.admit(exchange, caller, then, accounts=(account,))
+
+    def _answered(
+        self,
+        exchange: Exchange,
+        caller: Caller,
+        status: int,
+        dry: bool,  # noqa: FBT001 - bound once for each request, on the hot path.
+        given: Sequence[Answer],
+    ) -> None:
+        (answer,) = self._learned(caller, given, dry=dry)
+        answers.give(exchange, caller, answer, status)
 
     def _admitted(
         self, exchange: Exchange, caller: Caller, operation: ops.Operation, job: Job
@@ -262,10 +273,11 @@ class Writes:
         )
 
     def _learned(self, caller: Caller, given: Sequence[Answer], *, dry: bool) -> Sequence[Answer]:
-        """Tell of what is done, and remember new holds' accounts for this caller's rights.
+        """Say what was heard and done, and remember new holds' accounts for this caller's rights.
 
         What a dry run would have made is not remembered: another will get its id.
         """
+        self._heard(given)
         if dry:
             return [answers.rehearsed(answer) for answer in given]
         self._acknowledged(given)

@@ -54,6 +54,7 @@ def answers(fuse: Fuse, jobs: int) -> list[Code]:
     told: list[Answer] = []
 
     def done(given: Sequence[Answer]) -> None:
+        fuse.heard(given)
         told.extend(given)
 
     for number in range(jobs):

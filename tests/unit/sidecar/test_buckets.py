@@ -100,6 +100,7 @@ def test_memory_is_bounded_and_the_longest_idle_makes_room(clock: Clock) -> None
     buckets = LocalBuckets(clock, capacity=2)
     for name in ("a", "b", "a", "c"):
         buckets.take(ask((name, 2)))
+        clock.now += 0.001
 
     assert len(buckets) == 2
     assert buckets.take(ask(("a", 1))) != (0.0,)
