@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from shieldx.ledger.ahead import Ahead
 from shieldx.ledger.catching_up import catch_up, retract
 from shieldx.ledger.draft import Draft
@@ -432,4 +434,4 @@ def _tell(jobs: Sequence[Job], answers: Sequence[Sequence[Answer]]) -> None:
 
 def _rehearsed(state: State, job: Job, now: int) -> list[Answer]:
     """Decide a dry job on what is durable now; nothing of it is kept."""
-    return [answer._replace(receipt=None) for answer in decide_next(Draft(state, now), job)]
+    return [replace(answer, receipt=None) for answer in decide_next(Draft(state, now), job)]

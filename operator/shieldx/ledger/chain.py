@@ -6,14 +6,14 @@ carries its length: no two different entries have the same bytes.
 """
 
 import functools
-import hashlib
 import struct
+from hashlib import sha256
 from typing import Final
 
 VERSION: Final = 1
 GENESIS: Final = bytes(32)
-_NUMBERS: Final = struct.Struct(">BQQ")
-_LENGTH: Final = struct.Struct(">I")
+_numbers: Final = struct.Struct(">BQQ").pack
+_length: Final = struct.Struct(">I").pack
 
 
 def link(  # noqa: PLR0917 - one positional call an entry, on the hot path.
@@ -33,21 +33,21 @@ def link(  # noqa: PLR0917 - one positional call an entry, on the hot path.
     marked = b"\x00" if key is None else b"\x01" + key.encode()
     parts = (
         previous,
-        _NUMBERS.pack(VERSION, position, at),
+        _numbers(VERSION, position, at),
         _word(caller),
-        _LENGTH.pack(len(marked)),
+        _length(len(marked)),
         marked,
-        _LENGTH.pack(len(operation)),
+        _length(len(operation)),
         operation,
         _word(code),
-        _LENGTH.pack(len(answer)),
+        _length(len(answer)),
         answer,
     )
-    return hashlib.sha256(b"".join(parts)).digest()
+    return sha256(b"".join(parts)).digest()
 
 
 @functools.lru_cache(maxsize=1024)
 def _word(text: str) -> bytes:
     """Return a text with its length before it; of callers and codes there are few."""
     encoded = text.encode()
-    return _LENGTH.pack(len(encoded)) + encoded
+    return _length(len(encoded)) + encoded

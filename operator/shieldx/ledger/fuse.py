@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from shieldx.breaker import Breaker, State
 from shieldx.ledger.batcher import UNAVAILABLE
 from shieldx.ledger.jobs import Job
 from shieldx.ledger.records import Answer, Code
 
 # What this answers itself; an object of its own, so that it is known when it is heard again.
-RESTING: Final = Answer(*UNAVAILABLE)
+RESTING: Final = replace(UNAVAILABLE)
 # What is answered without Postgres having been heard.
 SILENT: Final = frozenset({Code.OUTCOME_UNKNOWN, Code.OVERLOADED, Code.INTERNAL_ERROR})
 

@@ -130,9 +130,12 @@ def decide_next(draft: Draft, request: Request) -> list[Answer]:
     """Decide one more request of a batch: one answer an operation."""
     if request.atomic:
         return _decide_together(draft, request)
+    caller, operations, keys = request.caller, request.operations, request.keys
+    if len(operations) == 1:
+        return [_decide_one(draft, caller, keys[0], operations[0])]
     return [
-        _decide_one(draft, request.caller, key, operation)
-        for operation, key in zip(request.operations, request.keys, strict=True)
+        _decide_one(draft, caller, key, operation)
+        for operation, key in zip(operations, keys, strict=True)
     ]
 
 
@@ -193,7 +196,7 @@ def _decide_together(draft: Draft, request: Request) -> list[Answer]:
             draft.watched.clear()
             message = f"nothing was done, since operation {index} was refused: {code}"
             answers = [Answer(Code.BATCH_ABORTED, {"message": message})] * len(texts)
-            answers[index] = answer._replace(receipt=None)  # Its entry is undone as well.
+            answers[index] = replace(answer, receipt=None)  # Its entry is undone as well.
             break
     results = [_result(answer) for answer in answers]
     draft.append(request.caller, key, text, code, {"results": results})

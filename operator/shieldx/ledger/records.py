@@ -50,7 +50,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """A fact in memory; there are many and none is part of a cycle, so none is collected."""
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The outcome of one operation; `body` is the resource, or a message and the facts.
 
     `receipt` proves that the chain has it, where the ledger has keys to seal with.

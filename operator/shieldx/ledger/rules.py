@@ -104,8 +104,7 @@ def _change(draft: Draft, operation: ChangeAccount) -> dict[str, Any]:
 
 def _transfer(draft: Draft, operation: Transfer) -> dict[str, Any]:
     debit, credit = draft.account(operation.debit), draft.account(operation.credit)
-    _must_pay(debit)
-    _must_receive(credit)
+    _must_be_open(debit, credit)
     if operation.reference is not None:
         draft.claim_reference(operation.reference)
     must_fit(debit, credit, operation.amount)
@@ -132,8 +131,7 @@ def _reverse(draft: Draft, operation: Reverse) -> dict[str, Any]:
         )
     # The money goes back: who was credited pays.
     debit, credit = draft.account(posted.credit), draft.account(posted.debit)
-    _must_pay(debit)
-    _must_receive(credit)
+    _must_be_open(debit, credit)
     left = posted.amount - posted.reversed
     if not left:
         raise RefusedError(
@@ -171,8 +169,7 @@ def _reverse(draft: Draft, operation: Reverse) -> dict[str, Any]:
 
 def _reserve(draft: Draft, operation: Reserve) -> dict[str, Any]:
     account, to = draft.account(operation.account), draft.account(operation.to)
-    _must_pay(account)
-    _must_receive(to)
+    _must_be_open(account, to)
     if account.held + operation.amount > MAX_AMOUNT:
         raise overflow(account)
     _must_cover(account, operation.amount)
@@ -204,8 +201,7 @@ def _reserve(draft: Draft, operation: Reserve) -> dict[str, Any]:
 def _commit(draft: Draft, operation: Commit) -> dict[str, Any]:
     hold = draft.open_hold(operation.hold)
     account, to = draft.account(hold.account), draft.account(hold.to)
-    _must_pay(account)
-    _must_receive(to)
+    _must_be_open(account, to)
     amount = hold.remaining if operation.amount is None else operation.amount
     if amount > hold.remaining:
         raise RefusedError(
@@ -240,8 +236,7 @@ def _commit(draft: Draft, operation: Commit) -> dict[str, Any]:
 
 def _grant(draft: Draft, operation: Grant) -> dict[str, Any]:
     issuance, account = draft.account(ISSUANCE), draft.account(operation.account)
-    _must_pay(issuance)
-    _must_receive(account)
+    _must_be_open(issuance, account)
     now = draft.now
     if operation.expires_at is not None and operation.expires_at <= now:
         raise RefusedError(
@@ -340,21 +335,18 @@ def _note(draft: Draft, operation: Note) -> dict[str, Any]:
     }
 
 
-def _must_pay(account: Account) -> None:
-    if account.state == "open":
-        return
-    code = Code.ACCOUNT_FROZEN if account.state == "frozen" else Code.ACCOUNT_CLOSED
-    raise RefusedError(
-        code, f"account {account.id} is {account.state}: reopen it first", account=account.id
-    )
-
-
-def _must_receive(account: Account) -> None:
-    if account.state == "closed":
+def _must_be_open(debit: Account, credit: Account) -> None:
+    """Refuse unless the one may pay and the other may receive, which a frozen account may."""
+    if debit.state != "open":
+        code = Code.ACCOUNT_FROZEN if debit.state == "frozen" else Code.ACCOUNT_CLOSED
+        raise RefusedError(
+            code, f"account {debit.id} is {debit.state}: reopen it first", account=debit.id
+        )
+    if credit.state == "closed":
         raise RefusedError(
             Code.ACCOUNT_CLOSED,
-            f"account {account.id} is closed: reopen it first",
-            account=account.id,
+            f"account {credit.id} is closed: reopen it first",
+            account=credit.id,
         )
 
 

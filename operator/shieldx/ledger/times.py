@@ -38,6 +38,6 @@ def timed(body: Mapping[str, Any]) -> dict[str, Any]:
     """Write the times in a body as RFC 3339."""
     shown = dict(body)
     for name in TIMES:
-        if isinstance(moment := shown.get(name), int):
+        if name in shown and isinstance(moment := shown[name], int):
             shown[name] = rfc3339(moment)
     return shown

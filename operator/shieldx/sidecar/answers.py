@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from shieldx.ledger.records import Answer, Code
 from shieldx.ledger.times import timed
 from shieldx.sidecar.auth import Caller
@@ -31,7 +33,7 @@ def rehearsed(answer: Answer) -> Answer:
     if answer.code is not Code.CREATED or answer.replayed:
         return answer
     marked = {name: f"{DRY}{answer.body[name]}" for name in MADE if name in answer.body}
-    return answer._replace(body={**answer.body, **marked})
+    return replace(answer, body={**answer.body, **marked})
 
 
 def give(exchange: Exchange, caller: Caller, answer: Answer, status: int) -> None:

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from typing import Final, cast
+from functools import partial
+from typing import Final
 
 from shieldx.ledger.jobs import Job
 from shieldx.sidecar import docs, openapi
@@ -42,7 +43,14 @@ class Api:
         full: Callable[[], bool] = lambda: False,
         most_in_flight: int = MOST_IN_FLIGHT,
     ) -> None:
-        self.writes = Writes(submit, heard, parties, throttle, acknowledged, metrics.refused)
+        self.writes = Writes(
+            submit=submit,
+            heard=heard,
+            parties=parties,
+            throttle=throttle,
+            acknowledged=acknowledged,
+            refused=metrics.refused,
+        )
         self.feed = feed
         self._reads = reads
         self._authenticator = authenticator
@@ -52,6 +60,9 @@ class Api:
         self._router = Router(CALLS)
         self._openapi = openapi.document()
         self._docs = docs.page(self._openapi)
+        self._serve = {
+            call.name: self._read if not call.writes else self.writes.single for call in CALLS
+        } | {"batch": self.writes.batch}
         self._full = full
         self._most_in_flight = most_in_flight
         self._in_flight = 0
@@ -81,18 +92,16 @@ class Api:
             refuse_path(exchange)
 
     def _admitted(self, exchange: Exchange, caller: Caller) -> None:
-        match = cast("Match", exchange.match)
-        if not match.call.writes:
-            self._throttle.admit(
-                exchange,
-                caller,
-                lambda: self._reads.serve(exchange, caller, match),
-                accounts=(match.id,) if match.call.path.startswith(ACCOUNTS) else (),
-            )
-        elif match.call.name == "batch":
-            self.writes.batch(exchange, caller, match)
+        match: Match = exchange.match  # type: ignore[assignment]  # What `handle` has put there.
+        self._serve[match.call.name](exchange, caller, match)
+
+    def _read(self, exchange: Exchange, caller: Caller, match: Match) -> None:
+        account = match.id if match.call.path.startswith(ACCOUNTS) else None
+        if self._throttle.passes(caller, account):
+            self._reads.serve(exchange, caller, match)
         else:
-            self.writes.single(exchange, caller, match)
+            then = partial(self._reads.serve, exchange, caller, match)
+            self._throttle.admit(exchange, caller, then, accounts=(account,))
 
     def _answered(self, exchange: Exchange) -> None:
         self._in_flight -= 1

@@ -30,6 +30,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body_size",
+        "_careful",
         "_chunks",
         "_closing_since",
         "_dirty",
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
         self._head_parsed = 0
         self._head_size = 0
         self._body_size = 0
+        self._careful = False
         self._chunks: list[bytes] = []
         self._last = False
         self._lost = False
@@ -112,6 +114,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._last:
             return
+        # Only where a head could be too large, its fields are counted one by one; of one that
+        # follows another's body in one read, what came with that is not counted then.
+        self._careful = self._head_size + len(data) > self._limits.header_bytes
+        if self._careful:
+            self._head_parsed = self._head_size
         if not self._head_complete or self._reading is None:
             self._head_size += len(data)
         try:
@@ -119,9 +126,9 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._malformed()
             return
-        if not self._head_complete and self._head_size > self._server.limits.header_bytes:
+        if not self._head_complete and self._head_size > self._limits.header_bytes:
             self._head_too_large()
-        if len(self._line) >= self._server.limits.in_flight:
+        if len(self._line) >= self._limits.in_flight:
             self._pause_reading()
 
     def eof_received(self) -> bool:
@@ -154,16 +161,18 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._head_parsed += len(url)
+        if self._careful:
+            self._head_parsed += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         exchange = self._reading
         if self._last or exchange is None:
             return
-        self._head_parsed += len(name) + len(value) + 4
-        if self._head_parsed > self._limits.header_bytes:
-            self._head_too_large()
-            return
+        if self._careful:
+            self._head_parsed += len(name) + len(value) + 4
+            if self._head_parsed > self._limits.header_bytes:
+                self._head_too_large()
+                return
         match name.lower():
             case b"host":
                 self._hosts += 1
@@ -179,8 +188,6 @@ class Connection(asyncio.Protocol):
             case b"expect":
                 if value.lower() == b"100-continue" and not self._line:
                     self._transport.write(CONTINUE)
-            case _:
-                pass
 
     def on_headers_complete(self) -> None:
         exchange = self._reading

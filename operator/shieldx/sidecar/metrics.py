@@ -63,7 +63,9 @@ class ApiMetrics(Collector):
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
         self.requests[route, status] += 1
-        self.latency[route].observe(seconds)
+        latency = self.latency[route]
+        latency.counts[bisect_left(LATENCY_SECONDS, seconds)] += 1
+        latency.total += seconds
 
     def refused(self, code: str) -> None:
         """Count one refusal by its code."""

@@ -42,6 +42,7 @@ class Writes:
 
     def __init__(
         self,
+        *,
         submit: Callable[[Job], None],
         heard: Heard,
         parties: Parties,
