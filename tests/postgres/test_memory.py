@@ -104,6 +104,35 @@ async def test_who_was_overtaken_knows_what_the_database_says(dsn: str) -> None:
     assert (await verify(dsn)).problem is None
 
 
+async def test_who_remembers_little_answers_like_one_who_remembers_all(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shieldx.ledger.batcher.RECENT_ROWS", 5)
+    seed = random.randrange(2**32)
+    rng, book = random.Random(seed), Book()
+    ledger = Ledger.open(dsn, "s0")
+    await ledger.migrate()
+    await ledger.start()
+    book.open("a", "b", "c")
+    for name in ("a", "b", "c"):
+        await perform(ledger.batcher, "me", f"open-{name}", OpenAccount(id=name))
+    remembered = ledger.batcher._state
+
+    for step in range(200):
+        operation, key = drawn(rng, book), f"key-{rng.randrange(80)}"
+        expected = book.ask(operation, key)
+        answer = await perform(ledger.batcher, "me", key, operation)
+        assert (answer.code, answer.replayed) == (expected.code, expected.replayed), (seed, step)
+
+    state = ledger.batcher._state
+    assert state is remembered, seed  # It never began anew.
+    assert {"a", "b", "c"} <= state.accounts.keys(), seed
+    assert len(state.posted) < book.state.head.seq, seed  # What is asked for is read again.
+    assert differing(state, await read_again(dsn, state)) == [], seed
+    await ledger.close()
+    assert (await verify(dsn)).problem is None
+
+
 async def read_again(dsn: str, state: State) -> State:
     """Return what the database says of everything that `state` knows."""
     shard, fresh = await Shard.open(dsn, "s0"), State("s0")

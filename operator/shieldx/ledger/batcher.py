@@ -33,6 +33,7 @@ from shieldx.ledger.postgres import (
     ShardUnavailableError,
     StaleError,
 )
+from shieldx.ledger.recent import Recent
 from shieldx.ledger.rows import rows_of
 from shieldx.ledger.steps import Step, reached
 
@@ -44,6 +45,8 @@ BATCH_OPERATIONS: Final = 250
 # Decided in one turn of the event loop: the answer of Postgres must not wait for more.
 TURN_OPERATIONS: Final = 64
 QUEUE_OPERATIONS: Final = 20_000
+# Of what batches brought; the accounts that they are about are apart from these.
+RECENT_ROWS: Final = 200_000
 REMEMBERED_ROWS: Final = 400_000
 REFUSALS_BEFORE_LOCK: Final = 3
 ATTEMPTS: Final = 12
@@ -99,6 +102,7 @@ class Batcher:
         self._closing = False
         self._shard: Shard | None = None
         self._state = State(shard, seal)
+        self._recent = Recent(RECENT_ROWS)
         self._ahead: Ahead | None = None
         # Whether what comes may be decided on `_state`, which then is as of the last batch stored
         # or sent.
@@ -356,6 +360,8 @@ class Batcher:
                 retract(state, changes, head)
                 raise
             reached(Step.STORED)
+            self._recent.add(changes)
+            self._recent.make_room(state, self._ahead.draft.changes if self._ahead else None)
         self._wary = max(0, self._wary - 1)
         known = len(state.keys) + len(state.posted) + len(state.accounts) + len(state.lots)
         if known > REMEMBERED_ROWS:
@@ -408,6 +414,7 @@ class Batcher:
     def _forget(self) -> None:
         self._withdraw()
         self._state = State(self._name, self._seal)
+        self._recent = Recent(RECENT_ROWS)
 
 
 async def perform(batcher: Batcher, caller: str, key: str | None, operation: Operation) -> Answer:

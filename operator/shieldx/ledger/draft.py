@@ -162,18 +162,22 @@ class Draft:
         changes.movements.append(
             Movement(
                 seq,
+                position,
                 debit.id,
                 credit.id,
                 amount,
                 kind,
-                metadata,
                 reference,
                 reverses,
-                position,
-                paid,
-                got,
-                burnt,
-                restored,
+                metadata,
+                burnt or None,
+                restored or None,
+                paid.balance,
+                paid.held,
+                paid.version,
+                got.balance,
+                got.held,
+                got.version,
             )
         )
         body = {

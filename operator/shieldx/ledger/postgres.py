@@ -71,7 +71,7 @@ left join entries as e on e.position > $1
 order by e.position
 limit $2
 """
-STORE: Final = f"select store({', '.join(f'${n}' for n in range(1, 13))})"
+STORE: Final = f"select store({', '.join(f'${n}' for n in range(1, 14))})"
 
 _decode = msgspec.json.decode
 

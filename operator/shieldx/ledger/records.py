@@ -168,25 +168,29 @@ class Posted(Row, frozen=True, gc=False):
     burnt: tuple[Part, ...] = ()
 
 
-class Movement(Row, frozen=True, gc=False):
-    """One transfer as it is stored: both legs, both accounts after it, and the lots.
+class Movement(Row, frozen=True, gc=False, array_like=True):
+    """One transfer as it is stored, its fields those of its row: both accounts after it.
 
-    `burnt` of the debited account, in their order; `restored` to the credited one.
+    `burnt`: the lots of the debited account that paid, in order; `restored`: of the credited one.
     """
 
     seq: int
+    position: int
     debit: str
     credit: str
     amount: int
     kind: str
-    metadata: Mapping[str, Any]
     reference: str | None
     reverses: int | None
-    position: int
-    debit_after: Account
-    credit_after: Account
-    burnt: tuple[Part, ...] = ()
-    restored: tuple[Part, ...] = ()
+    metadata: Mapping[str, Any]
+    burnt: tuple[Part, ...] | None
+    restored: tuple[Part, ...] | None
+    debit_balance: int
+    debit_held: int
+    debit_version: int
+    credit_balance: int
+    credit_held: int
+    credit_version: int
 
 
 class Entry(Row, frozen=True, gc=False):

@@ -78,28 +78,7 @@ def seq_of(transfer: str, shard: str) -> int | None:
 def rows_of(state: State, changes: Changes) -> list[object]:
     """Return what `store` takes: changes as rows, beside what of them `state` had before."""
     head = changes.head
-    moved: dict[str, int] = {}
-    for m in changes.movements:
-        moved[m.debit], moved[m.credit] = m.debit_after.version, m.credit_after.version
-    accounts = [
-        (
-            a.id,
-            before.version if (before := state.accounts.get(a.id)) else 0,
-            a.balance - before.balance if before else a.balance,
-            a.balance,
-            a.held,
-            a.floor,
-            a.state,
-            a.version,
-            a.metadata,
-            a.next_due,
-            a.lots,
-            a.alert,
-            a.alerted,
-            a.version > (before.version if before else 0) and moved.get(a.id) != a.version,
-        )
-        for a in changes.accounts.values()
-    ]
+    figures, accounts = _accounts(state, changes)
     lots = [
         (
             g.id,
@@ -117,28 +96,6 @@ def rows_of(state: State, changes: Changes) -> list[object]:
             g.metadata,
         )
         for g in changes.lots.values()
-    ]
-    transfers = [
-        (
-            m.seq,
-            m.position,
-            m.debit,
-            m.credit,
-            m.amount,
-            m.kind,
-            m.reference,
-            m.reverses,
-            m.metadata,
-            m.burnt or None,
-            m.restored or None,
-            m.debit_after.balance,
-            m.debit_after.held,
-            m.debit_after.version,
-            m.credit_after.balance,
-            m.credit_after.held,
-            m.credit_after.version,
-        )
-        for m in changes.movements
     ]
     reversals = [
         (posted.seq, known.reversed if (known := state.posted.get(name)) else 0, posted.reversed)
@@ -164,7 +121,7 @@ def rows_of(state: State, changes: Changes) -> list[object]:
         )
         for h in changes.holds.values()
     ]
-    groups = (accounts, lots, transfers, reversals, holds)
+    groups = (figures, accounts, lots, changes.movements, reversals, holds)
     return [
         state.head.position,
         head.position,
@@ -174,6 +131,58 @@ def rows_of(state: State, changes: Changes) -> list[object]:
         *(_encode(rows).decode() for rows in groups),
         *_chained(changes.entries),
     ]
+
+
+def _accounts(
+    state: State, changes: Changes
+) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """Return the rows of accounts: of those that only move credits, which most do, and the others.
+
+    The former are told by their transfers, and are the beginning of a row of the others.
+    """
+    moved: dict[str, int] = {}
+    for m in changes.movements:
+        moved[m.debit], moved[m.credit] = m.debit_version, m.credit_version
+    figures: list[tuple[object, ...]] = []
+    accounts: list[tuple[object, ...]] = []
+    for a in changes.accounts.values():
+        before = state.accounts.get(a.id)
+        version, had = (before.version, before.balance) if before else (0, 0)
+        told = moved.get(a.id) == a.version
+        if told and before and _differ_in_figures_only(before, a):
+            figures.append((a.id, version, a.balance - had, a.balance, a.held, a.version))
+            continue
+        accounts.append(
+            (
+                a.id,
+                version,
+                a.balance - had,
+                a.balance,
+                a.held,
+                a.version,
+                a.floor,
+                a.state,
+                a.metadata,
+                a.next_due,
+                a.lots,
+                a.alert,
+                a.alerted,
+                a.version > version and not told,
+            )
+        )
+    return figures, accounts
+
+
+def _differ_in_figures_only(one: Account, other: Account) -> bool:
+    return (
+        one.state == other.state
+        and one.next_due == other.next_due
+        and one.lots == other.lots
+        and one.alerted == other.alerted
+        and one.alert == other.alert
+        and one.floor == other.floor
+        and one.metadata is other.metadata
+    )
 
 
 def _chained(entries: Sequence[Entry]) -> tuple[str, bytes]:

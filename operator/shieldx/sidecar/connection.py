@@ -168,11 +168,8 @@ class Connection(asyncio.Protocol):
         exchange = self._reading
         if self._last or exchange is None:
             return
-        if self._careful:
-            self._head_parsed += len(name) + len(value) + 4
-            if self._head_parsed > self._limits.header_bytes:
-                self._head_too_large()
-                return
+        if self._careful and self._makes_head_too_large(len(name) + len(value) + 4):
+            return
         match name.lower():
             case b"host":
                 self._hosts += 1
@@ -188,6 +185,8 @@ class Connection(asyncio.Protocol):
             case b"expect":
                 if value.lower() == b"100-continue" and not self._line:
                     self._transport.write(CONTINUE)
+            case _:
+                pass
 
     def on_headers_complete(self) -> None:
         exchange = self._reading
@@ -305,6 +304,13 @@ class Connection(asyncio.Protocol):
 
     def _malformed(self) -> None:
         self._turn_away("invalid_request", "This is not well-formed HTTP/1.1.")
+
+    def _makes_head_too_large(self, more: int) -> bool:
+        self._head_parsed += more
+        too_large = self._head_parsed > self._limits.header_bytes
+        if too_large:
+            self._head_too_large()
+        return too_large
 
     def _head_too_large(self) -> None:
         limit = self._server.limits.header_bytes

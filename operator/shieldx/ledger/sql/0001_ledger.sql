@@ -261,16 +261,37 @@ $$;
 
 -- Rows travel as JSON arrays, a row each: one argument a table costs a fraction of one a column. A row's `before` is
 -- the version that it was read with, 0 for a new one. `place` is a position in the chain (that word is a keyword here).
--- `delta` is what the batch adds to the balance that was read; `figures`: what it has now, no transfer's row says.
+-- `delta` is what the batch adds to the balance that was read.
+create function figure_rows(_rows jsonb) returns table (
+    id text,
+    before bigint,
+    delta bigint,
+    balance bigint,
+    held bigint,
+    version bigint
+)
+language sql immutable
+as $$
+select
+    r ->> 0,
+    (r ->> 1)::bigint,
+    (r ->> 2)::bigint,
+    (r ->> 3)::bigint,
+    (r ->> 4)::bigint,
+    (r ->> 5)::bigint
+from jsonb_array_elements(_rows) as r
+$$;
+
+-- They begin as `figure_rows` do. `figures`: what the account has now, no transfer's row says.
 create function account_rows(_rows jsonb) returns table (
     id text,
     before bigint,
     delta bigint,
     balance bigint,
     held bigint,
+    version bigint,
     floor bigint,
     state text,
-    version bigint,
     metadata jsonb,
     next_due bigint,
     lots integer,
@@ -287,8 +308,8 @@ select
     (r ->> 3)::bigint,
     (r ->> 4)::bigint,
     (r ->> 5)::bigint,
-    r ->> 6,
-    (r ->> 7)::bigint,
+    (r ->> 6)::bigint,
+    r ->> 7,
     r -> 8,
     (r ->> 9)::bigint,
     (r ->> 10)::integer,
@@ -443,6 +464,7 @@ create function store(
     _seq bigint,
     _hash bytea,
     _at bigint,
+    _figures jsonb,
     _accounts jsonb,
     _grants jsonb,
     _transfers jsonb,
@@ -457,7 +479,7 @@ declare
     _head head;
     _delta numeric;
     _changed bigint;
-    _inserted bigint;
+    _more bigint;
 begin
     select * into _head from head where id = 0 for update;
     if _head.position <> _expected then
@@ -473,43 +495,62 @@ begin
         raise exception 'rows do not match the advance of the chain' using errcode = 'SX009';
     end if;
 
-    -- Double entry: what some accounts lose, others gain. That what they gain is what their rows gain, the update asks.
-    select sum(u.delta) into _delta from account_rows(_accounts) as u;
+    -- Double entry: what some accounts lose, others gain. That what they gain is what their rows gain, the updates ask.
+    select sum(u.delta) into _delta
+    from (
+        select f.delta from figure_rows(_figures) as f
+        union all
+        select r.delta from account_rows(_accounts) as r
+    ) as u;
     if _delta <> 0 then
         raise exception 'the batch makes or loses %', _delta using errcode = 'SX009';
     end if;
 
-    update accounts as a
-    set
-        balance = u.balance,
-        held = u.held,
-        floor = u.floor,
-        state = u.state,
-        version = u.version,
-        metadata = u.metadata,
-        next_due = u.next_due,
-        lots = u.lots,
-        alert = u.alert,
-        alerted = u.alerted
-    from account_rows(_accounts) as u
-    where a.id = u.id and u.before > 0 and a.version = u.before and a.balance = u.balance - u.delta;
-    get diagnostics _changed = row_count;
-    if _changed < jsonb_array_length(_accounts) then
-        insert into accounts (id, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted)
-        select
-            u.id, u.balance, u.held, u.floor, u.state, u.version, u.metadata, u.next_due, u.lots, u.alert, u.alerted
+    _changed := 0;
+    if jsonb_array_length(_figures) > 0 then
+        update accounts as a
+        set balance = u.balance, held = u.held, version = u.version
+        from figure_rows(_figures) as u
+        where a.id = u.id and a.version = u.before and a.balance = u.balance - u.delta;
+        get diagnostics _changed = row_count;
+    end if;
+    if jsonb_array_length(_accounts) > 0 then
+        update accounts as a
+        set
+            balance = u.balance,
+            held = u.held,
+            floor = u.floor,
+            state = u.state,
+            version = u.version,
+            metadata = u.metadata,
+            next_due = u.next_due,
+            lots = u.lots,
+            alert = u.alert,
+            alerted = u.alerted
         from account_rows(_accounts) as u
-        where u.before = 0 and u.balance = u.delta;
-        get diagnostics _inserted = row_count;
-        if _changed + _inserted < jsonb_array_length(_accounts) then
-            perform from account_rows(_accounts) as u
-            left join accounts as a on a.id = u.id
-            where coalesce(a.version, 0) = u.before and coalesce(a.balance, 0) <> u.balance - u.delta;
-            if found then
-                raise exception 'the balance of an account is not what its version had' using errcode = 'SX009';
-            end if;
-            raise exception 'an account has changed' using errcode = 'SX001';
+        where a.id = u.id and u.before > 0 and a.version = u.before and a.balance = u.balance - u.delta;
+        get diagnostics _more = row_count;
+        _changed := _changed + _more;
+        if _changed < jsonb_array_length(_figures) + jsonb_array_length(_accounts) then
+            insert into accounts (
+                id, balance, held, floor, state, version, metadata, next_due, lots, alert, alerted
+            )
+            select
+                u.id, u.balance, u.held, u.floor, u.state, u.version, u.metadata, u.next_due, u.lots, u.alert, u.alerted
+            from account_rows(_accounts) as u
+            where u.before = 0 and u.balance = u.delta;
+            get diagnostics _more = row_count;
+            _changed := _changed + _more;
         end if;
+    end if;
+    if _changed < jsonb_array_length(_figures) + jsonb_array_length(_accounts) then
+        perform from figure_rows(_figures || _accounts) as u
+        left join accounts as a on a.id = u.id
+        where coalesce(a.version, 0) = u.before and coalesce(a.balance, 0) <> u.balance - u.delta;
+        if found then
+            raise exception 'the balance of an account is not what its version had' using errcode = 'SX009';
+        end if;
+        raise exception 'an account has changed' using errcode = 'SX001';
     end if;
 
     if _seq > _head.seq then
@@ -555,8 +596,8 @@ begin
                 u.version, u.metadata, u.claims
             from hold_rows(_holds) as u
             where u.before = 0;
-            get diagnostics _inserted = row_count;
-            if _changed + _inserted < jsonb_array_length(_holds) then
+            get diagnostics _more = row_count;
+            if _changed + _more < jsonb_array_length(_holds) then
                 raise exception 'a hold has changed' using errcode = 'SX001';
             end if;
         end if;
@@ -577,8 +618,8 @@ begin
                 u.created, u.version, u.metadata
             from grant_rows(_grants) as u
             where u.before = 0;
-            get diagnostics _inserted = row_count;
-            if _changed + _inserted < jsonb_array_length(_grants) then
+            get diagnostics _more = row_count;
+            if _changed + _more < jsonb_array_length(_grants) then
                 raise exception 'a grant has changed' using errcode = 'SX001';
             end if;
         end if;
