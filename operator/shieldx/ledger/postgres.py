@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 import asyncpg
 import msgspec
+from asyncpg.prepared_stmt import PreparedStatement
 
 from shieldx.ledger import schema
 from shieldx.ledger.catching_up import Passed
@@ -124,8 +125,11 @@ async def connect(
 class Shard:
     """The one connection through which a process decides and stores."""
 
-    def __init__(self, connection: asyncpg.Connection, name: str) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, store: PreparedStatement, name: str
+    ) -> None:
         self._connection = connection
+        self._store = store
         self._name = name
         self._planned_for = 0
 
@@ -135,13 +139,14 @@ class Shard:
         connection = await connect(dsn, application, BATCH_SECONDS)
         try:
             await schema.must_fit(connection)
+            store = await connection.prepare(STORE)
         except (*SILENCE, asyncpg.PostgresError, schema.NewerError) as problem:
             connection.terminate()
             raise ShardUnavailableError(str(problem)) from problem
         except BaseException:
             connection.terminate()
             raise
-        return cls(connection, name)
+        return cls(connection, store, name)
 
     def abandon(self) -> None:
         """Drop the connection at once: nothing on it can be trusted any more."""
@@ -159,7 +164,7 @@ class Shard:
     async def commit(self) -> None:
         """Make the locked batch durable and free the head."""
         reached_soon(Step.COMMITTING)
-        await self._write("commit")
+        await self._written(self._connection.execute("commit"))
 
     async def rollback(self) -> None:
         """Free the head, nothing having happened."""
@@ -227,7 +232,7 @@ class Shard:
         self._planned_for += 1
         reached(Step.STORING)
         reached_soon(Step.STORE_SENT)
-        await self._write(STORE, *rows)
+        await self._written(self._store.fetchval(*rows))
 
     async def _read(self, statement: str, *arguments: object) -> Any:
         return await self._heard(self._connection.fetchval(statement, *arguments))
@@ -240,9 +245,9 @@ class Shard:
         except asyncpg.PostgresError as refused:
             raise ShardUnavailableError(f"{refused.sqlstate}: {refused}") from refused
 
-    async def _write(self, statement: str, *arguments: object) -> None:
+    async def _written(self, change: Awaitable[object]) -> None:
         try:
-            await self._connection.execute(statement, *arguments)
+            await change
         except SILENCE as silence:
             raise OutcomeUnknownError(repr(silence)) from silence
         except asyncpg.PostgresError as refused:

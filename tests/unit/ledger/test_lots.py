@@ -58,7 +58,7 @@ def left(book: Book, *names: str) -> list[tuple[int, int]]:
 
 
 def burnt(book: Book) -> tuple[tuple[str, int], ...]:
-    return tuple(tuple(part) for part in book.history[-1].movements[0].burnt)  # type: ignore[misc]
+    return tuple(tuple(part) for part in book.history[-1].movements[0].burnt or ())  # type: ignore[misc]
 
 
 class TestHolds:
