@@ -2,27 +2,34 @@
 -- One shard of a ledger. Times are microseconds since 1970, amounts integers of the asset's smallest unit.
 -- Constraints stand behind the rules of model.py: they hold whatever the code does.
 
+-- What is to be checked of one column stands in its domain: Postgres reads that once a session, what is to be checked
+-- of a table for every statement that changes it, which for a small batch is a tenth of its time.
+create domain nonnegative as bigint check (value >= 0);
+create domain positive as bigint check (value > 0);
+create domain digest as bytea check (length(value) = 32);
+create domain account_state as text check (value in ('open', 'frozen', 'closed'));
+
 create table head (
     id smallint primary key check (id = 0),
     shard text not null,
-    position bigint not null check (position >= 0),
-    seq bigint not null check (seq >= 0),
-    hash bytea not null check (length(hash) = 32),
+    position nonnegative not null,
+    seq nonnegative not null,
+    hash digest not null,
     at bigint not null
 ) with (fillfactor = 10);
 
 create table accounts (
     id text primary key collate "C",
     balance bigint not null,
-    held bigint not null check (held >= 0),
+    held nonnegative not null,
     floor bigint,
-    state text not null check (state in ('open', 'frozen', 'closed')),
-    version bigint not null check (version > 0),
+    state account_state not null,
+    version positive not null,
     metadata jsonb not null,
     -- No later than the first moment at which time changes something: a hold or grant expires, a grant begins.
     next_due bigint,
     -- How many of its lots are open: see grants_open.
-    lots integer not null check (lots >= 0),
+    lots nonnegative not null,
     alert bigint,
     alerted boolean not null,
     check (floor is null or balance - held >= floor),
@@ -31,12 +38,12 @@ create table accounts (
 
 -- Both legs in one row, with both accounts as they were after it: the history of balances is stored, not derived.
 create table transfers (
-    seq bigint primary key check (seq > 0),
+    seq positive primary key,
     position bigint not null,
     at bigint not null,
     debit text not null collate "C",
     credit text not null collate "C",
-    amount bigint not null check (amount > 0),
+    amount positive not null,
     kind text not null,
     reference text,
     reverses bigint,
@@ -106,14 +113,14 @@ create index grants_expiring on grants (expires_at) where state = 'active';
 
 -- The chain: everything that was decided, refusals included, and at once the memory of idempotency keys.
 create table entries (
-    position bigint primary key check (position > 0),
+    position positive primary key,
     at bigint not null,
     caller text not null collate "C",
     key text collate "C",
     operation bytea not null,
     code text not null,
     answer bytea not null,
-    hash bytea not null check (length(hash) = 32),
+    hash digest not null,
     -- The hash, sealed with a key that this database never sees.
     receipt text
 );
@@ -645,9 +652,9 @@ $$;
 create table figures (
     account text not null collate "C",
     at bigint not null,
-    version bigint not null check (version > 0),
+    version positive not null,
     balance bigint not null,
-    held bigint not null check (held >= 0),
+    held nonnegative not null,
     -- The one index: it finds the last row up to a time.
     primary key (account, at, version)
 );
