@@ -249,7 +249,7 @@ async def test_the_last_transfer_up_to_a_time_is_found_by_halving(dsn: str) -> N
     await connection.executemany(
         "insert into transfers (seq, position, at, debit, credit, amount, kind, metadata,"
         " debit_balance, debit_held, debit_version, credit_balance, credit_held, credit_version)"
-        " values ($1, $1, $2, 'a', 'b', 1, 't', '{}', 0, 0, 1, 0, 0, 1)",
+        " values ($1::bigint, $1, $2, 'a', 'b', 1, 't', '{}', 0, 0, 1, 0, 0, 1)",
         list(enumerate(times, 1)),
     )
 

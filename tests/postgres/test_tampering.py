@@ -94,11 +94,12 @@ async def unchecked(dsn: str) -> asyncpg.Connection:
     """Connect as a superuser for whom no constraint holds."""
     connection = await asyncpg.connect(dsn)
     rows = await connection.fetch(
-        "select conrelid::regclass::text as of, conname from pg_constraint "
+        "select case when conrelid = 0 then format('domain %s', contypid::regtype) "
+        "else format('table %s', conrelid::regclass) end as of, conname from pg_constraint "
         "where connamespace = 'public'::regnamespace and contype in ('c', 'p', 'u')"
     )
     for row in rows:
-        await connection.execute(f'alter table {row["of"]} drop constraint "{row["conname"]}"')
+        await connection.execute(f'alter {row["of"]} drop constraint "{row["conname"]}"')
     await connection.execute("drop index entries_key")
     return connection
 

@@ -10,7 +10,7 @@ One connection, one statement in flight. What travels stands in `rows`, what the
     BreachError             the database refuses what the model decided: a defect, or tampering
 """
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, Self
 
 import asyncpg
@@ -125,9 +125,7 @@ async def connect(
 class Shard:
     """The one connection through which a process decides and stores."""
 
-    def __init__(
-        self, connection: asyncpg.Connection, store: PreparedStatement, name: str
-    ) -> None:
+    def __init__(self, connection: asyncpg.Connection, store: PreparedStatement, name: str) -> None:
         self._connection = connection
         self._store = store
         self._name = name
@@ -164,7 +162,7 @@ class Shard:
     async def commit(self) -> None:
         """Make the locked batch durable and free the head."""
         reached_soon(Step.COMMITTING)
-        await self._written(self._connection.execute("commit"))
+        await self._write(self._connection.execute, "commit")
 
     async def rollback(self) -> None:
         """Free the head, nothing having happened."""
@@ -232,7 +230,7 @@ class Shard:
         self._planned_for += 1
         reached(Step.STORING)
         reached_soon(Step.STORE_SENT)
-        await self._written(self._store.fetchval(*rows))
+        await self._write(self._store.fetchval, *rows)
 
     async def _read(self, statement: str, *arguments: object) -> Any:
         return await self._heard(self._connection.fetchval(statement, *arguments))
@@ -245,9 +243,11 @@ class Shard:
         except asyncpg.PostgresError as refused:
             raise ShardUnavailableError(f"{refused.sqlstate}: {refused}") from refused
 
-    async def _written(self, change: Awaitable[object]) -> None:
+    async def _write(self, change: Callable[..., Awaitable[object]], *arguments: object) -> None:
         try:
-            await change
+            # Of a connection that is gone already the driver says so before there is anything
+            # to wait for.
+            await change(*arguments)
         except SILENCE as silence:
             raise OutcomeUnknownError(repr(silence)) from silence
         except asyncpg.PostgresError as refused:

@@ -67,7 +67,7 @@ def refuse_shape(exchange: Exchange, error: ShapeError) -> None:
 def result(caller: Caller, answer: Answer) -> dict[str, Any]:
     """Wrap an operation's answer as an item of a batch's results."""
     shown = _proven(caller, answer)
-    code = shown["code"] = answer.code.value
+    code = shown["code"] = str(answer.code)
     shown["status"] = status_of(code)
     return shown
 
