@@ -1,5 +1,6 @@
 """Rate limits, as callers meet them: who is refused, for how long, and what it costs."""
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -37,7 +38,7 @@ async def service(dsn: str) -> AsyncIterator[Service]:
 def limit(service: Service, *, client: int = 10_000, account: int = 10_000) -> None:
     """Change the limits as a changed configuration does; buckets begin full."""
     service.process.guards.follow(config(client=client, account=account))
-    service.process.guards.throttle._local._filled.clear()
+    service.process.guards.throttle._local._full_at.clear()
 
 
 async def statuses(client: Client, account: str, times: int) -> list[int]:
@@ -173,7 +174,7 @@ async def all_done(client: Client, batch: dict[str, Any]) -> bool:
 
 def stopped_clock(service: Service) -> list[float]:
     """Let the buckets go by the last entry of the list."""
-    now = [1000.0]
+    now = [time.monotonic() + 1000.0]
     service.process.guards.throttle._local._monotonic = lambda: now[-1]
     return now
 

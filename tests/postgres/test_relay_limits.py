@@ -38,7 +38,7 @@ def limit(service: Service, burst: int) -> None:
     """Change the limit as a changed configuration does; buckets begin full, and gain nothing."""
     service.process.guards.follow(config(burst))
     buckets = service.process.guards.throttle._local
-    buckets._filled.clear()
+    buckets._full_at.clear()
     buckets._monotonic = lambda: 0.0
 
 

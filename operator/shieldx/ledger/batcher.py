@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 # the next batch is decided.
 BATCH_OPERATIONS: Final = 250
 # Decided in one turn of the event loop: the answer of Postgres must not wait for more.
-TURN_OPERATIONS: Final = 64
+TURN_OPERATIONS: Final = 128
 QUEUE_OPERATIONS: Final = 20_000
 # Of what batches brought; the accounts that they are about are apart from these.
 RECENT_ROWS: Final = 200_000

@@ -20,7 +20,7 @@ CAPACITY: Final = 50_000
 # So many make room at once, since looking for them takes looking at all.
 ROOM: Final = 8
 # What was gained in many small steps is not short of a rounding error.
-HAIR: Final = 1e-9
+HAIR: Final = 1e-6
 
 
 class Rate(NamedTuple):
@@ -46,74 +46,81 @@ type Cost = tuple[str, int, Rate]
 
 
 class LocalBuckets:
-    """The buckets of this process. Those not used for longest make room, and are full."""
+    """The buckets of this process; of each it knows when it will be full again, and no more.
+
+    (That is the generic cell rate algorithm, ITU-T I.371.) So one that is full is none, and those
+    that will be soonest make room.
+    """
 
     def __init__(self, monotonic: Callable[[], float], capacity: int = CAPACITY) -> None:
         self._monotonic = monotonic
         self._capacity = capacity
-        # Of each its level, and when it had that.
-        self._filled: dict[str, tuple[float, float]] = {}
+        self._full_at: dict[str, float] = {}
+        self._latest = -math.inf
 
     def __len__(self) -> int:
-        return len(self._filled)
+        return len(self._full_at)
 
     def spend(self, costs: Iterable[Cost]) -> bool:
         """Spend all of this if all of it is there, else nothing: the way of nearly every request.
 
         It grants what `take` grants; `take` can also say how long to wait.
         """
-        now = self._monotonic()
-        filled = self._filled
-        left: list[tuple[str, float]] = []
+        now = self._now()
+        full_at = self._full_at
+        later: list[tuple[str, float]] = []
         for bucket, cost, (per_second, burst) in costs:
-            level, at = filled.get(bucket) or (burst, now)
-            if now > at:
-                level += (now - at) * per_second
-            # Conditions, since a call of `min` takes longer than all of this.
-            level = burst if level > burst else level  # noqa: FURB136
-            if (cost if cost < burst else burst) - level > HAIR:  # noqa: FURB136
+            at = full_at.get(bucket, now)
+            # Conditions, since a call of `max` takes longer than all of this.
+            at = now if at < now else at  # noqa: FURB136
+            missing = (at - now) * per_second
+            if missing + (cost if cost < burst else burst) - burst > HAIR:  # noqa: FURB136
                 return False
-            left.append((bucket, level - cost))
-        for bucket, level in left:
-            filled[bucket] = level, now
-        if len(filled) > self._capacity:
-            self._make_room()
+            later.append((bucket, at + cost / per_second))
+        full_at.update(later)
+        if len(full_at) > self._capacity:
+            self._make_room(now)
         return True
 
     def take(self, ask: Ask) -> Waits:
         """Spend all or nothing; return, a claim, in how many seconds it could be, 0 if now."""
-        return self._take(ask, self._monotonic())
+        return self._take(ask, self._now())
 
     def take_each(self, asks: Iterable[Ask]) -> list[Waits]:
         """Spend ask after ask what can be granted, all at one moment."""
-        now = self._monotonic()
+        now = self._now()
         return [self._take(ask, now) for ask in asks]
 
     def _take(self, ask: Ask, now: float) -> Waits:
-        levels = [self._level(claim, now) for claim in ask]
-        waits = tuple(map(_wait, ask, levels))
+        full_at = [max(now, self._full_at.get(claim.bucket, now)) for claim in ask]
+        waits = tuple(_wait(claim, at - now) for claim, at in zip(ask, full_at, strict=True))
         if not any(waits):
-            for claim, level in zip(ask, levels, strict=True):
-                self._filled[claim.bucket] = level - claim.cost, now
-            if len(self._filled) > self._capacity:
-                self._make_room()
+            for claim, at in zip(ask, full_at, strict=True):
+                self._full_at[claim.bucket] = at + claim.cost / claim.rate.per_second
+            if len(self._full_at) > self._capacity:
+                self._make_room(now)
         return waits
 
-    def _level(self, claim: Claim, now: float) -> float:
-        burst = claim.rate.burst
-        level, at = self._filled.get(claim.bucket) or (burst, now)
-        return min(burst, level + max(0.0, now - at) * claim.rate.per_second)
+    def _now(self) -> float:
+        """Return the time; a clock that goes back stands still."""
+        self._latest = now = max(self._latest, self._monotonic())
+        return now
 
-    def _make_room(self) -> None:
-        filled = self._filled
-        surplus = len(filled) - self._capacity + self._capacity // ROOM
-        for name in heapq.nsmallest(surplus, filled, key=lambda name: filled[name][1]):
-            del filled[name]
+    def _make_room(self, now: float) -> None:
+        full_at = {bucket: at for bucket, at in self._full_at.items() if at > now}
+        surplus = len(full_at) - self._capacity
+        if surplus > 0:
+            surplus += self._capacity // ROOM
+            for bucket in heapq.nsmallest(surplus, full_at, key=full_at.__getitem__):
+                del full_at[bucket]
+        self._full_at = full_at
 
 
-def _wait(claim: Claim, level: float) -> float:
-    missing = min(claim.cost, claim.rate.burst) - level - HAIR
-    return missing / claim.rate.per_second if missing > 0 else 0.0
+def _wait(claim: Claim, until_full: float) -> float:
+    """Return the seconds until a claim can be granted, of a bucket that is full in so many."""
+    burst, per_second = claim.rate.burst, claim.rate.per_second
+    missing = until_full * per_second + min(claim.cost, burst) - burst
+    return missing / per_second if missing > HAIR else 0.0
 
 
 def whole_seconds(wait: float) -> int:
