@@ -79,13 +79,14 @@ class ServiceAccounts:
 
     def identify(self, exchange: Exchange, then: Then) -> None:
         """Go on at once when it is known whose the token is, else when the cluster has said."""
-        _, token, digest = exchange.shown()
+        shown = exchange.shown()
+        token = shown.token
         if token is None:
             unauthenticated(
                 exchange, "Send a service-account token or an API key: Authorization: Bearer …."
             )
             return
-        reviewed = self._tokens.known(token, digest)
+        reviewed = self._tokens.known(token, shown.digest)
         if reviewed is not None:
             self._admit(exchange, reviewed, then)
             return

@@ -8,7 +8,7 @@ path has no Task and no Future per request.
 import hashlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -23,7 +23,7 @@ RETRY_AFTER: Final = b"retry-after: %d\r\n"
 encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Shown(NamedTuple):
+class Shown(msgspec.Struct, frozen=True, gc=False):
     """What a client shows of itself: the header, the Bearer token in it, the token's SHA-256."""
 
     authorization: bytes | None

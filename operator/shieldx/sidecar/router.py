@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from shieldx.sidecar.calls import Call
 
@@ -17,7 +19,7 @@ IDENTITY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
 REMEMBERED: Final = 16_384
 
 
-class Match(NamedTuple):
+class Match(msgspec.Struct, frozen=True, gc=False):
     """The call that a request is, and the decoded `{id}` and `{grant}` of its path."""
 
     call: Call
