@@ -63,7 +63,7 @@ class Throttle:
         return len(self._local)
 
     def follow(self, limits: RateLimit) -> None:
-        """Hold to these limits from now on; what has been spent stays spent."""
+        """Hold to these limits from now on; a bucket is full again when it would have been."""
         self._client, self._account = limits.client_rate(), limits.account_rate()
 
     def passes(self, caller: Caller, account: str | None) -> bool:
