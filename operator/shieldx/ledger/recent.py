@@ -6,11 +6,22 @@ database, for as long as it takes to meet every account again.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sized
+from typing import NamedTuple
 
-from shieldx.ledger.records import Changes, Hold, Key, Posted, Remembered, State
+from shieldx.ledger.records import Changes, Key, State
 
-type _Brought = tuple[dict[Key, Remembered], dict[str, Posted], dict[str, Hold], dict[str, str]]
+
+class _Brought(NamedTuple):
+    """The names of what one batch has brought."""
+
+    keys: tuple[Key, ...]
+    transfers: tuple[str, ...]
+    holds: tuple[str, ...]
+    references: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(map(len, self))
 
 
 class Recent:
@@ -23,27 +34,27 @@ class Recent:
 
     def add(self, changes: Changes) -> None:
         """Take note of what a batch that is durable has brought."""
-        brought = changes.keys, changes.posted, changes.holds, changes.references
+        brought = _Brought(
+            tuple(changes.keys),
+            tuple(changes.posted),
+            tuple(changes.holds),
+            tuple(changes.references),
+        )
         self._batches.append(brought)
-        self._rows += _size(brought)
+        self._rows += brought.rows
 
-    def make_room(self, state: State, undecided: Changes | None) -> None:
+    def make_room(self, state: State, unstored: Changes | None) -> None:
         """Forget the oldest, but for what a batch builds upon that is not stored yet."""
         while self._rows > self._most:
             brought = self._batches.popleft()
-            self._rows -= _size(brought)
-            keys, posted, holds, references = brought
-            for key in keys:
+            self._rows -= brought.rows
+            for key in brought.keys:
                 state.keys.pop(key, None)
-            for reference in references:
+            for reference in brought.references:
                 state.references.pop(reference, None)
-            for transfer in posted:
-                if undecided is None or transfer not in undecided.posted:
+            for transfer in brought.transfers:
+                if unstored is None or transfer not in unstored.posted:
                     state.posted.pop(transfer, None)
-            for hold in holds:
-                if undecided is None or hold not in undecided.holds:
+            for hold in brought.holds:
+                if unstored is None or hold not in unstored.holds:
                     state.holds.pop(hold, None)
-
-
-def _size(tables: Iterable[Sized]) -> int:
-    return sum(map(len, tables))
