@@ -35,13 +35,14 @@ class Patience:
 class Breaker:
     """Counts what became of calls; `allows` before one, `succeeded` or `failed` after it."""
 
-    __slots__ = ("_failures", "_patience", "_rest_seconds", "_until", "opened", "state")
+    __slots__ = ("_patience", "_rest_seconds", "_until", "failures", "opened", "state")
 
     def __init__(self, patience: Patience | None = None) -> None:
         self.state = State.CLOSED
         self.opened = 0
         self._patience = patience or Patience()
-        self._failures = 0
+        # In a row; none of a breaker that is as it was made.
+        self.failures = 0
         self._rest_seconds = self._patience.rest_seconds
         self._until = 0.0
 
@@ -69,15 +70,15 @@ class Breaker:
     def succeeded(self) -> None:
         """Take notice of an answer, whatever it says."""
         self.state = State.CLOSED
-        self._failures = 0
+        self.failures = 0
         self._rest_seconds = self._patience.rest_seconds
 
     def failed(self, now: float) -> None:
         """Take notice of a call that was not answered, or could not be made."""
         match self.state:
             case State.CLOSED:
-                self._failures += 1
-                if self._failures >= self._patience.failures:
+                self.failures += 1
+                if self.failures >= self._patience.failures:
                     self._open(now)
             case State.HALF_OPEN:
                 longest = self._patience.longest_rest_seconds

@@ -32,9 +32,12 @@ CREDITS: Final = 1_000_000_000
 POSTGRES: Final = {
     "shared_buffers": "512MB",
     "max_wal_size": "8GB",
+    "min_wal_size": "8GB",
     "checkpoint_timeout": "30min",
     "max_connections": "300",
 }
+# Of 16 MB; what a run writes is less.
+WAL_FILES: Final = 380
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -112,6 +115,7 @@ async def bench(folder: Path, python: Interpreter) -> AsyncIterator[Bench]:
         ):
             await _open_accounts(product_port, cluster.tokens["admin"])
             await _settle(*dsns.values(), baseline)
+            await _make_wal_files(postgres.dsn)
             yield Bench(
                 _postmaster(postgres.data),
                 await _version(postgres.dsn),
@@ -208,6 +212,20 @@ async def _settle(*dsns: str) -> None:
         await connection.execute("vacuum analyze")
         await connection.execute("checkpoint")
         await connection.close()
+
+
+async def _make_wal_files(dsn: str) -> None:
+    """Let WAL be written to files that are there, as in a database that has run for a while.
+
+    A new one is filled with zeros by whoever needs it first, who waits for that for long. After a
+    checkpoint the old ones are used again.
+    """
+    connection = await asyncpg.connect(dsn)
+    for _ in range(WAL_FILES):
+        await connection.execute("select pg_logical_emit_message(false, 'room', '')")
+        await connection.execute("select pg_switch_wal()")
+    await connection.execute("checkpoint")
+    await connection.close()
 
 
 async def _version(dsn: str) -> str:

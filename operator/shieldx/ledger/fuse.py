@@ -58,7 +58,8 @@ class Fuse:
         """Learn from a job's answers; any of them tells: one not sent is answered alike."""
         code = answers[0].code
         if code is Code.CREATED:
-            self.breaker.succeeded()
+            if self.breaker.failures:
+                self.breaker.succeeded()
         elif code is Code.SHARD_UNAVAILABLE:
             if answers[0] is not RESTING:
                 self.breaker.failed(self._monotonic())

@@ -96,24 +96,30 @@ class Writes:
         self, exchange: Exchange, caller: Caller, operation: ops.Operation, job: Job
     ) -> None:
         wanted = parties_wanted(caller, operation)
-        if wanted is None:
-            self._perform(exchange, judge(caller, operation), job)
-            return
-
-        def found(known: Known, error: Exception | None) -> None:
-            if error is not None:
-                _unavailable(exchange)
-            else:
-                parties = known.get(wanted, ())
-                self._perform(exchange, judge(caller, operation, parties), job)
-
-        self._parties.find((wanted,), found)
-
-    def _perform(self, exchange: Exchange, refusal: Refusal | None, job: Job) -> None:
-        if refusal is None:
+        if wanted is not None:
+            self._judge_by_parties(exchange, caller, operation, job, wanted)
+        elif (refusal := judge(caller, operation)) is None:
             self._submit(job)
         else:
             answers.refuse_by(exchange, refusal)
+
+    def _judge_by_parties(
+        self,
+        exchange: Exchange,
+        caller: Caller,
+        operation: ops.Operation,
+        job: Job,
+        wanted: str,
+    ) -> None:
+        def found(known: Known, error: Exception | None) -> None:
+            if error is not None:
+                _unavailable(exchange)
+            elif (refusal := judge(caller, operation, known.get(wanted, ()))) is None:
+                self._submit(job)
+            else:
+                answers.refuse_by(exchange, refusal)
+
+        self._parties.find((wanted,), found)
 
     def batch(self, exchange: Exchange, caller: Caller, _: Match) -> None:
         """Serve up to 1,000 operations, singly or all or nothing."""
