@@ -118,3 +118,23 @@ def test_a_shard_that_is_back_by_itself_is_asked_at_once(fuse: Fuse, shard: Shar
     shard.answer, shard.ready = DONE, True
 
     assert answers(fuse, 2) == [Code.CREATED] * 2
+
+
+def test_what_it_answers_itself_is_no_failure_of_the_one_that_was_sent_ahead(
+    fuse: Fuse, shard: Shard, clock: Clock
+) -> None:
+    shard.answer = UNAVAILABLE
+    answers(fuse, 5)
+    clock.now += 0.5
+    fuse.submit(Job("me", (Note(kind="test", digest="0" * 64),), ("ahead",), done=fuse.heard))
+    assert fuse.breaker.state is State.OPEN  # That one failed as well.
+    clock.now += 1.0
+    sent: list[Job] = []
+    shard.submit = sent.append  # type: ignore[method-assign]  # It takes its time.
+
+    told = answers(fuse, 3)
+
+    assert (len(sent), told) == (1, [Code.SHARD_UNAVAILABLE] * 2)
+    assert fuse.breaker.state is State.HALF_OPEN
+    sent[0].all(DONE)
+    assert fuse.breaker.state is State.CLOSED

@@ -107,6 +107,19 @@ def test_memory_is_bounded_and_the_longest_idle_makes_room(clock: Clock) -> None
     assert buckets.take(ask(("b", 4))) == (0.0,)
 
 
+def test_what_is_full_again_makes_room_before_all_others(clock: Clock) -> None:
+    buckets = LocalBuckets(clock, capacity=4)
+    for name in ("a", "b", "c", "d"):
+        buckets.take(ask((name, 4 if name == "a" else 1)))
+    clock.now += 1.0
+
+    assert buckets.spend(ask(("e", 1)))
+
+    assert len(buckets) == 2
+    (wait,) = buckets.take(ask(("a", 3)))
+    assert wait == pytest.approx(0.5)
+
+
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 9)), max_size=60))
 def test_the_rate_holds_over_any_time(steps: list[tuple[float, int]]) -> None:
     clock = Clock()

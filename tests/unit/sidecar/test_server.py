@@ -199,6 +199,30 @@ async def test_header_bytes_are_counted_while_they_trickle_in() -> None:
     assert client.statuses == [431]
 
 
+async def test_each_head_of_one_read_is_counted_by_itself() -> None:
+    client = Client()
+    small = b"GET /a HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n" % (b"a" * 1000)
+    large = b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"X: %b\r\n\r\n" % (b"a" * 17_000)
+
+    await client.send(small * 40 + large)
+    for exchange in client.got:
+        exchange.answer(200, b"")
+    await client.turn()
+
+    assert client.statuses == [200] * 40 + [431]
+
+
+async def test_a_head_that_begins_behind_a_body_is_counted() -> None:
+    client = Client()
+    await client.send(post(b"x" * 15_000) + b"GET /a HTTP/1.1\r\nHost: x\r\nX: ")
+    client.got[0].answer(200, b"")
+
+    for _ in range(20):
+        await client.send(b"a" * 1000)
+
+    assert client.statuses == [200, 431]
+
+
 async def test_a_batch_may_be_larger_than_any_other_body() -> None:
     client = Client()
 
