@@ -54,10 +54,9 @@ def decode[T: Body](body: bytes, shape: msgspec.json.Decoder[T]) -> T:
         raise _shape_error(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ShapeError(field_of(body, error), f"{UNREADABLE}: {error}") from error
-    if body.count(b'"') > QUOTES_OF_ONE_KEY and not is_unambiguous(body, decoded):
+    if not is_unambiguous(body, decoded):
         refuse_ambiguity(body)
-    if getattr(decoded, "metadata", UNSET) is not UNSET:
-        _check(decoded)
+    _check(decoded)
     return decoded
 
 

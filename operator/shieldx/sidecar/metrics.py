@@ -63,9 +63,7 @@ class ApiMetrics(Collector):
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
         self.requests[route, status] += 1
-        latency = self.latency[route]
-        latency.counts[bisect_left(LATENCY_SECONDS, seconds)] += 1
-        latency.total += seconds
+        self.latency[route].observe(seconds)
 
     def refused(self, code: str) -> None:
         """Count one refusal by its code."""

@@ -71,12 +71,8 @@ class Throttle:
         costs: list[Cost] = []
         if (rate := self._client) is not None:
             costs.append((f"{CLIENT}:{caller.identity}", 1, rate))
-        if (
-            (rate := self._account) is not None
-            and account
-            and not account.startswith(ops.SYSTEM_PREFIX)
-            and caller.sees(account)
-        ):
+        rate = self._account
+        if rate is not None and account is not None and _has_bucket(caller, account):
             costs.append((f"{ACCOUNT}:{account}", 1, rate))
         return not costs or (self._shared is None and self._local.spend(costs))
 
