@@ -3,7 +3,7 @@
 -- Constraints stand behind the rules of model.py: they hold whatever the code does.
 
 -- What is to be checked of one column stands in its domain: Postgres reads that once a session, what is to be checked
--- of a table for every statement that changes it, which for a small batch is a tenth of its time.
+-- of a table for every statement that changes it, which a small batch would feel.
 create domain nonnegative as bigint check (value >= 0);
 create domain positive as bigint check (value > 0);
 create domain digest as bytea check (length(value) = 32);
