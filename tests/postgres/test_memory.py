@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import pytest
 
@@ -11,6 +12,7 @@ from shieldx.ledger.jobs import Job
 from shieldx.ledger.ledger import Ledger
 from shieldx.ledger.operations import ISSUANCE, OpenAccount, Transfer
 from shieldx.ledger.postgres import Shard
+from shieldx.ledger.recent import Recent
 from shieldx.ledger.records import Answer, Code, State
 from shieldx.ledger.verify import verify
 from tests.postgres.test_engine import drawn
@@ -107,7 +109,7 @@ async def test_who_was_overtaken_knows_what_the_database_says(dsn: str) -> None:
 async def test_who_remembers_little_answers_like_one_who_remembers_all(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shieldx.ledger.batcher.RECENT_ROWS", 5)
+    monkeypatch.setattr("shieldx.ledger.batcher.Recent", partial(Recent, answers=2, holds=1))
     seed = random.randrange(2**32)
     rng, book = random.Random(seed), Book()
     ledger = Ledger.open(dsn, "s0")
@@ -131,6 +133,26 @@ async def test_who_remembers_little_answers_like_one_who_remembers_all(
     assert differing(state, await read_again(dsn, state)) == [], seed
     await ledger.close()
     assert (await verify(dsn)).problem is None
+
+
+async def test_whoever_retries_later_than_answers_are_kept_makes_no_batch_fail(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shieldx.ledger.batcher.Recent", partial(Recent, answers=0))
+    ledger = Ledger.open(dsn, "s0")
+    await ledger.migrate()
+    await ledger.start()
+    await perform(ledger.batcher, "me", "open", OpenAccount(id="a"))
+    first = await perform(ledger.batcher, "me", "old", REFILL)
+    assert ("me", "old") not in ledger.batcher._state.keys
+
+    again = await perform(ledger.batcher, "me", "old", REFILL)
+
+    assert (again.code, again.replayed, again.receipt) == (first.code, True, first.receipt)
+    assert again.body == first.body
+    # Whom the database had to tell looks there for every key, for some time.
+    assert ledger.batcher._wary == 0
+    await ledger.close()
 
 
 async def read_again(dsn: str, state: State) -> State:

@@ -45,8 +45,6 @@ BATCH_OPERATIONS: Final = 250
 # Decided in one turn of the event loop: the answer of Postgres must not wait for more.
 TURN_OPERATIONS: Final = 128
 QUEUE_OPERATIONS: Final = 20_000
-# Of what batches brought; the accounts that they are about are apart from these.
-RECENT_ROWS: Final = 200_000
 REMEMBERED_ROWS: Final = 400_000
 REFUSALS_BEFORE_LOCK: Final = 3
 ATTEMPTS: Final = 12
@@ -102,7 +100,7 @@ class Batcher:
         self._closing = False
         self._shard: Shard | None = None
         self._state = State(shard, seal)
-        self._recent = Recent(RECENT_ROWS)
+        self._recent = Recent()
         self._ahead: Ahead | None = None
         # Whether what comes may be decided on `_state`, which then is as of the last batch stored
         # or sent.
@@ -328,7 +326,7 @@ class Batcher:
         needs = needs_of(state, jobs, now, wary=wary)
         if needs:
             await self._load(shard, needs, now)
-            if any(key in state.keys for key in needs.keys):
+            if any(key in state.keys and key not in state.used for key in needs.keys):
                 self._wary = WARY_BATCHES
             if state.head.at > now:
                 # Another process is ahead of our clock: what is overdue must be seen by its time.
@@ -414,7 +412,7 @@ class Batcher:
     def _forget(self) -> None:
         self._withdraw()
         self._state = State(self._name, self._seal)
-        self._recent = Recent(RECENT_ROWS)
+        self._recent = Recent()
 
 
 async def perform(batcher: Batcher, caller: str, key: str | None, operation: Operation) -> Answer:

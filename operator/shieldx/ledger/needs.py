@@ -44,25 +44,26 @@ class Needs:
 
 def needs_of(state: State, jobs: Sequence[Job], now: int, *, wary: bool) -> Needs:
     """Return what `state` does not know of what the jobs touch."""
-    needs = Needs()
+    needs, used = Needs(), state.used
     # Where credits go that lapse with their lot, and where those of a grant come from.
     needs.accounts.update(sink for sink in (ISSUANCE, BREAKAGE) if sink not in state.accounts)
     for job in jobs:
         # Of what is not stored, `store` cannot say that its key is known.
-        if wary or job.dry:
-            needs.keys.update(
-                (job.caller, key)
-                for key in job.keys
-                if key is not None and (job.caller, key) not in state.keys
-            )
+        every_key = wary or job.dry
+        for key in job.keys:
+            if key is not None:
+                name = job.caller, key
+                if (every_key or name in used) and name not in state.keys:
+                    needs.keys.add(name)
         for operation in job.operations:
             _add(needs, state, operation, now)
     return needs
 
 
-def _add(needs: Needs, state: State, operation: Operation, now: int) -> None:
+def _add(needs: Needs, state: State, operation: Operation, now: int) -> None:  # noqa: C901 - one case a kind.
     match operation:
-        case Transfer(reference=reference):
+        case Transfer():
+            reference = operation.reference
             if reference is not None and reference not in state.references:
                 needs.references.add(reference)
         case Commit(hold=hold) | Void(hold=hold) if hold not in state.holds:
@@ -75,12 +76,11 @@ def _add(needs: Needs, state: State, operation: Operation, now: int) -> None:
             needs.grants.add(grant)
         case _:
             pass
+    accounts = state.accounts
     for account in touched(operation, state):
-        if account not in state.accounts:
-            needs.accounts.add(account)
-        elif (
-            (known := state.accounts[account])
-            and known.next_due is not None
-            and known.next_due <= now
-        ):
+        known = accounts.get(account)
+        if known is None:
+            if account not in accounts:
+                needs.accounts.add(account)
+        elif known.next_due is not None and known.next_due <= now:
             needs.due.add(account)

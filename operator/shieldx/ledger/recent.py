@@ -1,60 +1,70 @@
 """What the last batches brought to memory: the oldest of it makes room; pure.
 
-Accounts and their open lots stay, since most batches touch some. Forgetting them together with
-the rest would leave the batches after that nothing that could be decided without a look at the
-database, for as long as it takes to meet every account again.
+Of answers and transfers few are kept, since a process works faster on little memory, and of what is
+asked for again most is asked for soon. Of keys it stays known for long that they were used
+(`UsedKeys`): whoever retries makes the batch look in the database, not fail there. Holds stay for
+as long as people usually take to finish them. Accounts and their open lots stay altogether, since
+most batches touch some: while one of them is not known, nothing can be decided ahead.
 """
 
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from shieldx.ledger.records import Changes, Key, State
 
-
-class _Brought(NamedTuple):
-    """The names of what one batch has brought."""
-
-    keys: tuple[Key, ...]
-    transfers: tuple[str, ...]
-    holds: tuple[str, ...]
-    references: tuple[str, ...]
-
-    @property
-    def rows(self) -> int:
-        return sum(map(len, self))
+# At most so many of each.
+ANSWERS: Final = 500
+HOLDS: Final = 100_000
 
 
-class Recent:
-    """The last batches' keys, transfers, holds and references, at most so many rows of them."""
+class Names[T]:
+    """The names that the last batches brought, batch by batch, at most so many."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._rows = 0
-        self._batches: deque[_Brought] = deque()
+        self._count = 0
+        self._batches: deque[Sequence[T]] = deque()
+
+    def add(self, names: Sequence[T]) -> None:
+        if names:
+            self._batches.append(names)
+            self._count += len(names)
+
+    def surplus(self) -> Iterator[T]:
+        """Let go of the oldest batches until there are few enough, and return their names."""
+        while self._count > self._most:
+            names = self._batches.popleft()
+            self._count -= len(names)
+            yield from names
+
+
+class Recent:
+    """What of the last batches is still in a state."""
+
+    def __init__(self, answers: int = ANSWERS, holds: int = HOLDS) -> None:
+        self._keys = Names[Key](answers)
+        self._transfers = Names[str](answers)
+        self._references = Names[str](answers)
+        self._holds = Names[str](holds)
 
     def add(self, changes: Changes) -> None:
         """Take note of what a batch that is durable has brought."""
-        brought = _Brought(
-            tuple(changes.keys),
-            tuple(changes.posted),
-            tuple(changes.holds),
-            tuple(changes.references),
-        )
-        self._batches.append(brought)
-        self._rows += brought.rows
+        self._keys.add(tuple(changes.keys))
+        self._transfers.add(tuple(changes.posted))
+        self._references.add(tuple(changes.references))
+        self._holds.add(tuple(changes.holds))
 
     def make_room(self, state: State, unstored: Changes | None) -> None:
         """Forget the oldest, but for what a batch builds upon that is not stored yet."""
-        while self._rows > self._most:
-            brought = self._batches.popleft()
-            self._rows -= brought.rows
-            for key in brought.keys:
-                state.keys.pop(key, None)
-            for reference in brought.references:
-                state.references.pop(reference, None)
-            for transfer in brought.transfers:
-                if unstored is None or transfer not in unstored.posted:
-                    state.posted.pop(transfer, None)
-            for hold in brought.holds:
-                if unstored is None or hold not in unstored.holds:
-                    state.holds.pop(hold, None)
+        for key in self._keys.surplus():
+            state.keys.pop(key, None)
+            state.used.add(key)
+        for reference in self._references.surplus():
+            state.references.pop(reference, None)
+        for transfer in self._transfers.surplus():
+            if unstored is None or transfer not in unstored.posted:
+                state.posted.pop(transfer, None)
+        for hold in self._holds.surplus():
+            if unstored is None or hold not in unstored.holds:
+                state.holds.pop(hold, None)

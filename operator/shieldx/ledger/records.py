@@ -12,6 +12,7 @@ from shieldx.ledger.operations import Operation
 
 SYSTEM_CALLER: Final = "system"
 MICROSECONDS: Final = 1_000_000
+USED_KEYS: Final = 200_000
 
 
 class Code(StrEnum):
@@ -236,6 +237,28 @@ class Request(msgspec.Struct, frozen=True):
     atomic: bool = False
 
 
+class UsedKeys:
+    """Keys that were used: the last ones, of which there are between half as many and `most`.
+
+    Kept are their hashes, in two generations of which the older makes room as a whole. So a key
+    may be taken for used that never was: whoever then looks finds nothing, and goes on.
+    """
+
+    def __init__(self, most: int = USED_KEYS) -> None:
+        self._half = most // 2
+        self._newer: set[int] = set()
+        self._older: set[int] = set()
+
+    def __contains__(self, key: Key) -> bool:
+        digest = hash(key)
+        return digest in self._newer or digest in self._older
+
+    def add(self, key: Key) -> None:
+        if len(self._newer) >= self._half:
+            self._older, self._newer = self._newer, set()
+        self._newer.add(hash(key))
+
+
 @dataclass(slots=True)
 class State:
     """What is known of a shard as of `head`. None says: known not to exist.
@@ -253,6 +276,8 @@ class State:
     holds: dict[str, Hold | None] = field(default_factory=dict)
     posted: dict[str, Posted | None] = field(default_factory=dict)
     keys: dict[Key, Remembered] = field(default_factory=dict)
+    # Keys of which only this is known any more.
+    used: UsedKeys = field(default_factory=UsedKeys)
     references: dict[str, str | None] = field(default_factory=dict)
     # Of accounts whose `next_due` has passed: the overdue holds, and the first that is not.
     due: dict[str, list[Hold]] = field(default_factory=dict)
