@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from shieldx.ledger import chain
@@ -25,6 +26,7 @@ from shieldx.ledger.operations import (
 )
 from shieldx.ledger.records import (
     Account,
+    Body,
     Changes,
     Code,
     Entry,
@@ -37,6 +39,7 @@ from shieldx.ledger.records import (
     Posted,
     Remembered,
     State,
+    TransferBody,
     parts_body,
     transfer_id,
 )
@@ -146,7 +149,7 @@ class Draft:
         reverses: int | None = None,
         burnt: tuple[Part, ...] = (),
         restored: tuple[Part, ...] = (),
-    ) -> dict[str, Any]:
+    ) -> TransferBody:
         """Move credits that the debit side covers and both sides can hold (`must_fit`)."""
         changes = self.changes
         position = changes.head.position + 1
@@ -180,30 +183,26 @@ class Draft:
                 got.version,
             )
         )
-        body = {
-            "id": name,
-            "seq": seq,
-            "debit": debit.id,
-            "credit": credit.id,
-            "amount": amount,
-            "kind": kind,
-            "at": self.now,
-            "metadata": metadata,
-            "balances": {paid.id: paid.figures(), got.id: got.figures()},
-        }
         if reference is not None:
             changes.references[reference] = name
-            body["reference"] = reference
-        if reverses is not None:
-            body["reverses"] = transfer_id(self.state.shard, reverses)
-        if burnt:
-            body["burnt"] = parts_body(burnt)
-        if restored:
-            body["restored"] = parts_body(restored)
-        return body
+        return TransferBody(
+            amount=amount,
+            at=self.now,
+            balances={paid.id: paid.figures(), got.id: got.figures()},
+            burnt=parts_body(burnt) if burnt else UNSET,
+            credit=credit.id,
+            debit=debit.id,
+            id=name,
+            kind=kind,
+            metadata=metadata,
+            reference=UNSET if reference is None else reference,
+            restored=parts_body(restored) if restored else UNSET,
+            reverses=UNSET if reverses is None else transfer_id(self.state.shard, reverses),
+            seq=seq,
+        )
 
     def append(
-        self, caller: str, key: str | None, operation: bytes, code: Code, body: Mapping[str, Any]
+        self, caller: str, key: str | None, operation: bytes, code: Code, body: Body
     ) -> str | None:
         """Chain what was decided, let its key remember it, and return the receipt."""
         changes, now, seal, answer = self.changes, self.now, self.state.seal, _encode(body)

@@ -22,7 +22,16 @@ from shieldx.ledger.operations import (
     ExpireGrant,
     canonical,
 )
-from shieldx.ledger.records import SYSTEM_CALLER, Account, Code, Hold, Lot, hold_body, lot_body
+from shieldx.ledger.records import (
+    SYSTEM_CALLER,
+    Account,
+    Body,
+    Code,
+    Hold,
+    Lot,
+    hold_body,
+    lot_body,
+)
 
 
 def settle(draft: Draft, names: Iterable[str]) -> None:
@@ -98,7 +107,5 @@ def _activate(draft: Draft, lot: Lot) -> Lot:
     return draft.lot(lot.id)
 
 
-def _chain(
-    draft: Draft, operation: Consequence, body: dict[str, Any], code: Code = Code.CREATED
-) -> None:
+def _chain(draft: Draft, operation: Consequence, body: Body, code: Code = Code.CREATED) -> None:
     draft.append(SYSTEM_CALLER, None, canonical(operation), code, body)

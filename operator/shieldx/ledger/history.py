@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import asdict
 
 from shieldx.ledger import cursors
 from shieldx.ledger.events import Event
@@ -42,7 +43,7 @@ class History:
             known = (await self._reads.settled(at, [account], past=True)).accounts[account]
             again = await self._figures_at(account, at)
             if known is not None and again is not None and again["next_at"] is None:
-                return {"account": account, **known.figures(), "as_of": at}
+                return {"account": account, **asdict(known.figures()), "as_of": at}
             # It has changed while we looked, so what was due then has been done since.
             found = again or found
         done = await self._reads.fetch("done_by_time", account, found["next_at"])

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from shieldx.ledger import due
 from shieldx.ledger.draft import Draft, RefusedError, touched
@@ -40,6 +40,7 @@ from shieldx.ledger.records import (
     SYSTEM_CALLER,
     Account,
     Answer,
+    Body,
     Changes,
     Code,
     Entry,
@@ -145,7 +146,7 @@ def _decide_one(draft: Draft, caller: str, key: str | None, operation: Operation
         return _replay(known, text)
     due.settle(draft, touched(operation, draft))
     try:
-        body = apply(draft, operation)
+        body: Body = apply(draft, operation)
         code = Code.CREATED
     except RefusedError as refused:
         code, body = refused.code, refused.body
@@ -166,7 +167,7 @@ def _raise_alerts(draft: Draft) -> None:
             continue
         draft.changes.accounts[name] = replace(account, alerted=below)
         if below:
-            body = {"account": name, "available_below": account.alert, **account.figures()}
+            body = {"account": name, "available_below": account.alert, **asdict(account.figures())}
             text = canonical(Alert(account=name))
             draft.append(SYSTEM_CALLER, None, text, Code.CREATED, body)
     draft.watched.clear()
@@ -182,7 +183,7 @@ def _decide_together(draft: Draft, request: Request) -> list[Answer]:
             return [answer for _ in texts]
         return [
             Answer(Code(one["code"]), one["body"], replayed=True, receipt=one.get("receipt"))
-            for one in answer.body["results"]
+            for one in answer.said["results"]
         ]
     before = draft.changes.copy()
     answers: list[Answer] = []
@@ -204,7 +205,7 @@ def _decide_together(draft: Draft, request: Request) -> list[Answer]:
 
 
 def _result(answer: Answer) -> dict[str, object]:
-    result: dict[str, object] = {"code": answer.code, "body": answer.body}
+    result: dict[str, object] = {"code": answer.code, "body": answer.said}
     return result if answer.receipt is None else {**result, "receipt": answer.receipt}
 
 

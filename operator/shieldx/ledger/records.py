@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 
 from shieldx.ledger import chain
 from shieldx.ledger.operations import Operation
@@ -51,16 +53,56 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """A fact in memory; there are many and none is part of a cycle, so none is collected."""
 
 
+class Figures(Row, frozen=True, gc=False):
+    """What every answer says of an account that it touched."""
+
+    available: int
+    balance: int
+    held: int
+    version: int
+
+
+class TransferBody(Row, frozen=True, gc=False, kw_only=True):
+    """A transfer as the API shows it: of all bodies the most frequent, so it is no dictionary.
+
+    Its fields are in the order in which bodies are written, which is that of their names.
+    """
+
+    amount: int
+    at: int
+    balances: Mapping[str, Figures]
+    burnt: Sequence[Mapping[str, Any]] | UnsetType = UNSET
+    credit: str
+    debit: str
+    id: str
+    kind: str
+    metadata: Mapping[str, Any]
+    reference: str | UnsetType = UNSET
+    restored: Sequence[Mapping[str, Any]] | UnsetType = UNSET
+    reverses: str | UnsetType = UNSET
+    seq: int
+
+
+type Body = Mapping[str, Any] | TransferBody
+
+
 class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The outcome of one operation; `body` is the resource, or a message and the facts.
+    """The outcome of one operation: what was `said` is the resource, or a message and the facts.
 
     `receipt` proves that the chain has it, where the ledger has keys to seal with.
     """
 
     code: Code
-    body: Mapping[str, Any]
+    # A `Body`: from another process it comes as a dictionary, which only `Any` lets msgspec read.
+    said: Any
     replayed: bool = False
     receipt: str | None = None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What was said, as a dictionary of one's own; not for the hot path."""
+        body: dict[str, Any] = msgspec.to_builtins(self.said)
+        return body
 
 
 class Account(Row, frozen=True, gc=False):
@@ -87,14 +129,9 @@ class Account(Row, frozen=True, gc=False):
     def available(self) -> int:
         return self.balance - self.held
 
-    def figures(self) -> dict[str, int]:
+    def figures(self) -> Figures:
         """Return what every answer says of an account that it touched."""
-        return {
-            "balance": self.balance,
-            "held": self.held,
-            "available": self.balance - self.held,
-            "version": self.version,
-        }
+        return Figures(self.balance - self.held, self.balance, self.held, self.version)
 
 
 class Part(NamedTuple):
@@ -331,7 +368,7 @@ def account_body(account: Account) -> dict[str, Any]:
         "floor": account.floor,
         "available_below": account.alert,
         "metadata": account.metadata,
-        **account.figures(),
+        **asdict(account.figures()),
     }
 
 

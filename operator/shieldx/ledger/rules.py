@@ -30,16 +30,19 @@ from shieldx.ledger.operations import (
 from shieldx.ledger.records import (
     MICROSECONDS,
     Account,
+    Body,
     Code,
+    Figures,
     Hold,
     Lot,
+    TransferBody,
     account_body,
     hold_body,
     lot_body,
 )
 
 
-def apply(draft: Draft, operation: Operation) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912 - one a kind.
+def apply(draft: Draft, operation: Operation) -> Body:  # noqa: C901, PLR0911, PLR0912 - one a kind.
     """Do an operation and return its answer's body, or raise RefusedError."""
     match operation:
         case Transfer():
@@ -102,7 +105,7 @@ def _change(draft: Draft, operation: ChangeAccount) -> dict[str, Any]:
     return account_body(changed)
 
 
-def _transfer(draft: Draft, operation: Transfer) -> dict[str, Any]:
+def _transfer(draft: Draft, operation: Transfer) -> TransferBody:
     debit, credit = draft.account(operation.debit), draft.account(operation.credit)
     _must_be_open(debit, credit)
     if operation.reference is not None:
@@ -121,7 +124,7 @@ def _transfer(draft: Draft, operation: Transfer) -> dict[str, Any]:
     )
 
 
-def _reverse(draft: Draft, operation: Reverse) -> dict[str, Any]:
+def _reverse(draft: Draft, operation: Reverse) -> TransferBody:
     posted = draft.find_posted(operation.transfer)
     if posted is None:
         raise RefusedError(
@@ -164,7 +167,7 @@ def _reverse(draft: Draft, operation: Reverse) -> dict[str, Any]:
     )
     draft.changes.posted[operation.transfer] = replace(posted, reversed=posted.reversed + amount)
     lots.sweep(draft, credit.id, lapsed)
-    return {**body, "balances": _figures(draft, debit.id, credit.id)}
+    return replace(body, balances=_figures(draft, debit.id, credit.id))
 
 
 def _reserve(draft: Draft, operation: Reserve) -> dict[str, Any]:
@@ -231,7 +234,7 @@ def _commit(draft: Draft, operation: Commit) -> dict[str, Any]:
     draft.changes.holds[hold.id] = done
     lots.sweep(draft, account.id, lapsed)
     balances = _figures(draft, account.id, to.id)
-    return {**hold_body(done), "balances": balances, "transfer": transfer["id"]}
+    return {**hold_body(done), "balances": balances, "transfer": transfer.id}
 
 
 def _grant(draft: Draft, operation: Grant) -> dict[str, Any]:
@@ -269,7 +272,7 @@ def _grant(draft: Draft, operation: Grant) -> dict[str, Any]:
         draft.put(replace(account, version=account.version + 1))
     else:
         moved = draft.move(issuance, account, lot.amount, "grant", lot.metadata)
-        transfer = {"transfer": moved["id"]}
+        transfer = {"transfer": moved.id}
     return _granted(draft, lot.id) | transfer
 
 
@@ -299,7 +302,7 @@ def _void_grant(draft: Draft, operation: VoidGrant) -> dict[str, Any]:
         draft.put(replace(account, version=account.version + 1))
         return _granted(draft, lot.id)
     moved = draft.move(account, issuance, free, "void_grant", {})
-    return {**_granted(draft, lot.id), "transfer": moved["id"]}
+    return {**_granted(draft, lot.id), "transfer": moved.id}
 
 
 def _granted(draft: Draft, grant: str) -> dict[str, Any]:
@@ -307,7 +310,7 @@ def _granted(draft: Draft, grant: str) -> dict[str, Any]:
     return {**lot_body(lot), "balances": _figures(draft, lot.account)}
 
 
-def _figures(draft: Draft, *accounts: str) -> dict[str, dict[str, int]]:
+def _figures(draft: Draft, *accounts: str) -> dict[str, Figures]:
     return {name: draft.account(name).figures() for name in accounts}
 
 

@@ -103,7 +103,10 @@ class LocalBuckets:
 
     def _now(self) -> float:
         """Return the time; a clock that goes back stands still."""
-        self._latest = now = max(self._latest, self._monotonic())
+        now = self._monotonic()
+        if now < self._latest:
+            return self._latest
+        self._latest = now
         return now
 
     def _make_room(self, now: float) -> None:

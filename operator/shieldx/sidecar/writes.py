@@ -4,7 +4,7 @@ Nothing on this path makes a Task. Only where the caller's rights depend on a ho
 accounts that this process has not seen yet, they are looked up first.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import batched
 from typing import Any, Final
@@ -205,7 +205,7 @@ class Writes:
             for index, outcome in enumerate(judged)
             if not isinstance(outcome, REFUSED)
         ]
-        results: list[dict[str, Any]] = [
+        results: list[answers.Shown] = [
             answers.refused_result(outcome) if isinstance(outcome, REFUSED) else {}
             for outcome in judged
         ]
@@ -254,9 +254,10 @@ class Writes:
     ) -> None:
         """Give the ledger all or nothing."""
 
-        def finish(results: list[dict[str, Any]], *, replayed: bool) -> None:
+        def finish(results: list[answers.Shown], *, replayed: bool) -> None:
             fields = answers.REPLAYED if replayed else b""
-            culprit = next((one for one in results if one["code"] not in _INNOCENT), None)
+            refused = (one for one in results if isinstance(one, dict))
+            culprit = next((one for one in refused if one["code"] not in _INNOCENT), None)
             if culprit is None:
                 exchange.answer(201, encode({"results": results}), fields=fields)
                 return
@@ -290,15 +291,15 @@ class Writes:
         self._acknowledged(given)
         if caller.prefixes is not None:
             for answer in given:
-                body = answer.body
-                if answer.code is Code.CREATED and "committed_amount" in body:
-                    self._parties.remember(body["id"], (body["account"], body["to"]))
+                said = answer.said
+                if isinstance(said, dict) and "committed_amount" in said:
+                    self._parties.remember(said["id"], (said["account"], said["to"]))
         return given
 
-    def _count(self, results: Sequence[Mapping[str, Any]]) -> None:
+    def _count(self, results: Sequence[answers.Shown]) -> None:
         for one in results:
-            if one["code"] != Code.CREATED:
-                self._refused(one["code"])
+            if (code := answers.code_of(one)) != Code.CREATED:
+                self._refused(code)
 
 
 _INNOCENT: Final = frozenset({Code.CREATED.value, Code.BATCH_ABORTED.value})
