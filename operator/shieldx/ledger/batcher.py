@@ -42,8 +42,6 @@ logger = logging.getLogger(__name__)
 # More would not fit into the buffer of the socket to Postgres, which would wait for the rest until
 # the next batch is decided.
 BATCH_OPERATIONS: Final = 250
-# Decided in one turn of the event loop: the answer of Postgres must not wait for more.
-TURN_OPERATIONS: Final = 128
 QUEUE_OPERATIONS: Final = 20_000
 REMEMBERED_ROWS: Final = 400_000
 REFUSALS_BEFORE_LOCK: Final = 3
@@ -166,7 +164,7 @@ class Batcher:
         if ahead.operations and len(self._jobs[0].operations) > room:
             ahead.close()
             return
-        jobs = self._take(min(room, TURN_OPERATIONS))
+        jobs = self._take(room)
         if any(job.dry for job in jobs) or needs_of(state, jobs, now, wary=False):
             self._jobs.extendleft(reversed(jobs))
             self._open = False
@@ -175,11 +173,8 @@ class Batcher:
         self._ahead = ahead
         try:
             ahead.decide(jobs)
-            if ahead.operations >= self._room():
+            if self._jobs or ahead.operations >= self._room():
                 ahead.close()
-            elif self._jobs:
-                self._advances = True
-                asyncio.get_running_loop().call_soon(self._advance)
         except Exception:  # noqa: BLE001 - whose fault it is, is found out in its batch.
             self._withdraw()
         reached(Step.AHEAD)
@@ -345,25 +340,33 @@ class Batcher:
         state = self._state
         reached(Step.DECIDED)
         if changes.entries:
+            loop = asyncio.get_running_loop()
             head, rows = state.head, rows or rows_of(state, changes)
+            # Eager: it is on its way before anything is done that Postgres need not wait for.
+            storing = asyncio.Task(shard.store(rows), loop=loop, eager_start=True)
             merge(state, changes)
             reached(Step.MERGED)
             if not self._wary:
                 self._open = True
-                asyncio.get_running_loop().call_soon(self._advance)
+                loop.call_soon(self._advance)
             try:
-                await shard.store(rows)
+                await storing
             except Exception:
                 self._withdraw()
                 retract(state, changes, head)
                 raise
             reached(Step.STORED)
-            self._recent.add(changes)
-            self._recent.make_room(state, self._ahead.draft.changes if self._ahead else None)
+            loop.call_soon(self._make_room, state, changes)
         self._wary = max(0, self._wary - 1)
         known = len(state.keys) + len(state.posted) + len(state.accounts) + len(state.lots)
         if known > REMEMBERED_ROWS:
             self._forget()
+
+    def _make_room(self, state: State, stored: Changes) -> None:
+        """Take note of what was stored, and forget what is older; the next batch is on its way."""
+        if state is self._state:
+            self._recent.add(stored)
+            self._recent.make_room(state, self._ahead.draft.changes if self._ahead else None)
 
     async def _load(self, shard: Shard, needs: Needs, now: int) -> None:
         database_time = await shard.load(
