@@ -42,9 +42,8 @@ class KeyRing:
         if not keys:
             raise SealError("there is no key: add one as a file with 32 random bytes in base64")
         self._keys = dict(keys)
-        self._macs = {name: Mac(key) for name, key in keys.items()}
-        self._current = max(keys)
-        self._seal = self._macs[self._current]
+        self._seals = {name: Seal(name, key) for name, key in keys.items()}
+        self._current = self._seals[max(keys)]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, KeyRing) and self._keys == other._keys
@@ -74,17 +73,18 @@ class KeyRing:
             first.write_text(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
         return cls.read(folder)
 
-    def seal(self, digest: bytes) -> str:
-        """Return the receipt of the entry with this hash."""
-        return f"{self._current}.{self._seal(digest)}"
+    @property
+    def seal(self) -> "Seal":
+        """What returns the receipt of the entry with a given hash, by the newest key."""
+        return self._current
 
     def genuine(self, receipt: str, digest: bytes) -> bool:
         """Say whether this is the receipt of the entry with this hash."""
-        name, _, mac = receipt.partition(".")
-        known = self._macs.get(name)
-        if known is None:
+        name = receipt.partition(".")[0]
+        seal = self._seals.get(name)
+        if seal is None:
             raise SealError(f"the key {name!r} of its receipt is not among the given ones")
-        return hmac.compare_digest(mac, known(digest))
+        return hmac.compare_digest(receipt, seal(digest))
 
 
 async def follow_keys(
@@ -108,29 +108,31 @@ async def follow_keys(
             logger.info("The receipt keys were reloaded")
 
 
-class Mac:
+class Seal:
     """HMAC-SHA256 (RFC 2104) under one key, whose two blocks are hashed once and for all.
 
     `hmac` sets its key up anew for every message, which takes most of its time when messages are
     as short as a hash.
     """
 
-    __slots__ = ("_inner", "_outer")
+    __slots__ = ("_inner", "_name", "_outer")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, name: str, key: bytes) -> None:
+        self._name = f"{name}."
         block = (hashlib.sha256(key).digest() if len(key) > BLOCK_BYTES else key).ljust(
             BLOCK_BYTES, b"\0"
         )
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
-    def __call__(self, message: bytes) -> str:
-        """Return the code of a message, in base64url without its end marks."""
+    def __call__(self, digest: bytes) -> str:
+        """Return the receipt of the entry with this hash: base64url without its end marks."""
         inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(message)
+        inner.update(digest)
         outer.update(inner.digest())
         # What `base64.urlsafe_b64encode` does, without its two calls.
-        return binascii.b2a_base64(outer.digest(), newline=False).translate(URL_SAFE, b"=").decode()
+        code = binascii.b2a_base64(outer.digest(), newline=False).translate(URL_SAFE, b"=")
+        return self._name + code.decode()
 
 
 def _key(file: Path) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shieldx.ledger.seals import KeyRing, Mac, SealError
+from shieldx.ledger.seals import KeyRing, Seal, SealError
 
 DIGEST = bytes(range(32))
 
@@ -71,4 +71,5 @@ def test_a_code_is_that_of_the_standard_library(size: int, message: bytes) -> No
     known = hmac.digest(key, message, hashlib.sha256)
 
     for _ in range(2):  # What is hashed once and for all is not used up.
-        assert Mac(key)(message) == base64.urlsafe_b64encode(known).decode().rstrip("=")
+        code = base64.urlsafe_b64encode(known).decode().rstrip("=")
+        assert Seal("k1", key)(message) == f"k1.{code}"
