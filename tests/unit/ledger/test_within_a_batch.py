@@ -373,3 +373,26 @@ def test_what_time_did_to_the_payee_is_done_first_too(book: Book) -> None:
     answer = ask(book, Commit(hold=hold))[0]
 
     assert answer.body["balances"]["b"]["balance"] == 12
+
+
+def test_a_transfers_row_says_what_it_left_on_both_accounts(book: Book) -> None:
+    held = Reserve(account="a", amount=7, to="b", timeout_seconds=9)
+    both = Reserve(account="b", amount=1, timeout_seconds=9)
+    pay = Transfer(debit="a", credit="b", amount=5)
+    operations = (held, pay, both, pay)
+    before = {name: book.account(name) for name in ("a", "b")}
+
+    _, changes = decide(
+        book.state, [Request("me", operations, tuple("1234"))], book.state.head.at + 1
+    )
+
+    first, second = (
+        (
+            (m.debit_balance, m.debit_held, m.debit_version),
+            (m.credit_balance, m.credit_held, m.credit_version),
+        )
+        for m in changes.movements
+    )
+    a, b = before["a"], before["b"]
+    assert first == ((995, 7, a.version + 2), (b.balance + 5, 0, b.version + 1))
+    assert second == ((990, 7, a.version + 3), (b.balance + 10, 1, b.version + 3))
