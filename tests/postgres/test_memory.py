@@ -10,7 +10,7 @@ import pytest
 from shieldx.ledger.batcher import perform
 from shieldx.ledger.jobs import Job
 from shieldx.ledger.ledger import Ledger
-from shieldx.ledger.operations import ISSUANCE, OpenAccount, Transfer
+from shieldx.ledger.operations import ISSUANCE, OpenAccount, Reverse, Transfer
 from shieldx.ledger.postgres import Shard
 from shieldx.ledger.recent import Recent
 from shieldx.ledger.records import Answer, Code, State
@@ -144,6 +144,7 @@ async def test_whoever_retries_later_than_answers_are_kept_makes_no_batch_fail(
     await ledger.start()
     await perform(ledger.batcher, "me", "open", OpenAccount(id="a"))
     first = await perform(ledger.batcher, "me", "old", REFILL)
+    await perform(ledger.batcher, "me", "newer", REFILL)
     assert ("me", "old") not in ledger.batcher._state.keys
 
     again = await perform(ledger.batcher, "me", "old", REFILL)
@@ -180,3 +181,51 @@ def differing(state: State, fresh: State) -> list[tuple[str, object]]:
         known, true = getattr(state, table), getattr(fresh, table)
         wrong += [(table, name) for name in known if known[name] != true.get(name, [])]
     return wrong
+
+
+async def test_nothing_is_forgotten_between_what_is_needed_and_what_is_decided(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job may stand on what the batch before it brought, and need more that must be read."""
+    monkeypatch.setattr("shieldx.ledger.batcher.Recent", partial(Recent, answers=0, holds=0))
+    ledger = Ledger.open(dsn, "s0")
+    await ledger.migrate()
+    await ledger.start()
+    await perform(ledger.batcher, "me", "open", OpenAccount(id="a"))
+
+    for number in range(1, 6):
+        refill = perform(ledger.batcher, "me", f"refill-{number}", REFILL)
+        undone: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
+        both = (Reverse(transfer=f"tx_s0_{2 * number - 1}"), OpenAccount(id=f"new-{number}"))
+        job = Job("me", both, (f"both-{number}",), atomic=True, done=undone.set_result)
+
+        async def soon(job: Job = job) -> None:
+            ledger.batcher.submit(job)
+
+        await asyncio.gather(refill, soon())
+
+        assert [answer.code for answer in await undone] == [Code.CREATED] * 2
+    await ledger.close()
+
+
+async def test_what_is_rehearsed_beside_a_write_is_not_forgotten_meanwhile(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shieldx.ledger.batcher.Recent", partial(Recent, answers=0, holds=0))
+    ledger = Ledger.open(dsn, "s0")
+    await ledger.migrate()
+    await ledger.start()
+    await perform(ledger.batcher, "me", "open", OpenAccount(id="a"))
+    await perform(ledger.batcher, "me", "refill", REFILL)
+    told: list[asyncio.Future[Sequence[Answer]]] = [
+        asyncio.get_running_loop().create_future() for _ in range(2)
+    ]
+
+    reverse = (Reverse(transfer="tx_s0_1"),)
+    ledger.batcher.submit(Job("me", (REFILL,), ("more",), done=told[0].set_result))
+    ledger.batcher.submit(Job("me", reverse, ("dry",), done=told[1].set_result, dry=True))
+
+    ((written,), (rehearsed,)) = await asyncio.gather(*told)
+    assert (written.code, rehearsed.code) == (Code.CREATED, Code.CREATED)
+    assert not written.replayed  # A batch that fails is done in halves, and again.
+    await ledger.close()

@@ -99,6 +99,8 @@ class Batcher:
         self._shard: Shard | None = None
         self._state = State(shard, seal)
         self._recent = Recent()
+        # What the last batches brought, of which `_recent` knows nothing yet.
+        self._brought: list[Changes] = []
         self._ahead: Ahead | None = None
         # Whether what comes may be decided on `_state`, which then is as of the last batch stored
         # or sent.
@@ -330,13 +332,21 @@ class Batcher:
         reached(Step.LOADED)
         draft = Draft(state, now)
         decided = iter([decide_next(draft, job) for job in jobs if not job.dry])
-        await self._store(shard, draft.changes)
+        await self._store(shard, draft.changes, rehearses=any(job.dry for job in jobs))
         return [_rehearsed(state, job, now) if job.dry else next(decided) for job in jobs]
 
     async def _store(
-        self, shard: Shard, changes: Changes, rows: list[object] | None = None
+        self,
+        shard: Shard,
+        changes: Changes,
+        rows: list[object] | None = None,
+        *,
+        rehearses: bool = False,
     ) -> None:
-        """Make changes durable; what comes meanwhile is decided on what will be then."""
+        """Make changes durable; what comes meanwhile is decided on what will be then.
+
+        What is known stays if the batch also `rehearses` something, which comes after.
+        """
         state = self._state
         reached(Step.DECIDED)
         if changes.entries:
@@ -345,6 +355,8 @@ class Batcher:
             # Eager: it is on its way before anything is done that Postgres need not wait for.
             storing = asyncio.Task(shard.store(rows), loop=loop, eager_start=True)
             merge(state, changes)
+            if not rehearses:
+                self._make_room()
             reached(Step.MERGED)
             if not self._wary:
                 self._open = True
@@ -356,17 +368,22 @@ class Batcher:
                 retract(state, changes, head)
                 raise
             reached(Step.STORED)
-            loop.call_soon(self._make_room, state, changes)
+            self._brought.append(changes)
         self._wary = max(0, self._wary - 1)
         known = len(state.keys) + len(state.posted) + len(state.accounts) + len(state.lots)
         if known > REMEMBERED_ROWS:
             self._forget()
 
-    def _make_room(self, state: State, stored: Changes) -> None:
-        """Take note of what was stored, and forget what is older; the next batch is on its way."""
-        if state is self._state:
-            self._recent.add(stored)
-            self._recent.make_room(state, self._ahead.draft.changes if self._ahead else None)
+    def _make_room(self) -> None:
+        """Take note of what the last batches brought, and forget what is older.
+
+        Only when the next one has been sent: what is known when its needs are looked up must stay
+        until it is decided, and none has been begun that builds upon what was sent.
+        """
+        for changes in self._brought:
+            self._recent.add(changes)
+        self._brought.clear()
+        self._recent.make_room(self._state)
 
     async def _load(self, shard: Shard, needs: Needs, now: int) -> None:
         database_time = await shard.load(
@@ -416,6 +433,7 @@ class Batcher:
         self._withdraw()
         self._state = State(self._name, self._seal)
         self._recent = Recent()
+        self._brought = []
 
 
 async def perform(batcher: Batcher, caller: str, key: str | None, operation: Operation) -> Answer:

@@ -55,16 +55,14 @@ class Recent:
         self._references.add(tuple(changes.references))
         self._holds.add(tuple(changes.holds))
 
-    def make_room(self, state: State, unstored: Changes | None) -> None:
-        """Forget the oldest, but for what a batch builds upon that is not stored yet."""
+    def make_room(self, state: State) -> None:
+        """Forget the oldest, which nothing that is being decided may build upon."""
         for key in self._keys.surplus():
             state.keys.pop(key, None)
             state.used.add(key)
         for reference in self._references.surplus():
             state.references.pop(reference, None)
         for transfer in self._transfers.surplus():
-            if unstored is None or transfer not in unstored.posted:
-                state.posted.pop(transfer, None)
+            state.posted.pop(transfer, None)
         for hold in self._holds.surplus():
-            if unstored is None or hold not in unstored.holds:
-                state.holds.pop(hold, None)
+            state.holds.pop(hold, None)

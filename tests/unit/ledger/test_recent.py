@@ -10,7 +10,6 @@ from shieldx.ledger.operations import (
     OpenAccount,
     Operation,
     Reserve,
-    Reverse,
     Transfer,
 )
 from shieldx.ledger.recent import Recent
@@ -38,11 +37,11 @@ def test_the_oldest_answers_make_room_batch_by_batch(state: State) -> None:
     recent.add(batch(state, "open", OpenAccount(id="a")))
     recent.add(batch(state, "first", REFILL, REFILL))
     recent.add(batch(state, "second", Transfer(debit="a", credit="system/revenue", amount=1)))
-    recent.make_room(state, None)
+    recent.make_room(state)
     assert set(state.keys) == {("me", key) for key in ("open0", "first0", "first1", "second0")}
 
     recent.add(batch(state, "third", *[REFILL] * 2))
-    recent.make_room(state, None)
+    recent.make_room(state)
 
     assert set(state.keys) == {("me", key) for key in ("second0", "third0", "third1")}
     assert list(state.posted) == [f"tx_s0_{number}" for number in (3, 4, 5)]
@@ -60,12 +59,12 @@ def test_holds_stay_for_longer_than_answers(state: State) -> None:
         recent.add(batch(state, key, operation))
 
     recent.add(batch(state, "two", reserve, reserve))
-    recent.make_room(state, None)
+    recent.make_room(state)
     assert (len(state.keys), len(state.holds)) == (0, 2)
 
     (first, second) = state.holds
     recent.add(batch(state, "third", reserve))
-    recent.make_room(state, None)
+    recent.make_room(state)
     assert not {first, second} & set(state.holds)
     assert len(state.holds) == 1
 
@@ -76,25 +75,9 @@ def test_references_make_room_as_their_transfers_do(state: State) -> None:
     known = Transfer(debit=ISSUANCE, credit="a", amount=9, reference="invoice 7")
 
     recent.add(batch(state, "first", known))
-    recent.make_room(state, None)
+    recent.make_room(state)
 
     assert (dict(state.references), dict(state.posted)) == ({}, {})
-
-
-def test_what_a_batch_on_its_way_builds_upon_stays(state: State) -> None:
-    recent = Recent(answers=0, holds=0)
-    batch(state, "open", OpenAccount(id="a"))
-    held = Reserve(account="a", amount=1, timeout_seconds=9)
-    recent.add(batch(state, "first", REFILL, REFILL, held))
-    (hold,) = state.holds
-    requests = [Request("me", (Reverse(transfer="tx_s0_2", amount=1),), ("ahead",))]
-    _, ahead = decide(state, requests, state.head.at)
-    ahead.holds[hold] = state.holds[hold]  # type: ignore[assignment]  # It is there.
-
-    recent.make_room(state, ahead)
-
-    assert (list(state.posted), list(state.holds)) == (["tx_s0_2"], [hold])
-    assert ("me", "first1") not in state.keys
 
 
 def test_of_used_keys_the_older_half_makes_room_at_once() -> None:
