@@ -36,6 +36,18 @@ async def pair(dsn: str) -> AsyncIterator[tuple[Ledger, Ledger]]:
         await ledger.close()
 
 
+@pytest.fixture
+async def forgetful(dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ledger]:
+    """A process that keeps nothing of a batch once the next one has been sent, with account a."""
+    monkeypatch.setattr("shieldx.ledger.batcher.Recent", partial(Recent, answers=0, holds=0))
+    ledger = Ledger.open(dsn, "s0")
+    await ledger.migrate()
+    await ledger.start()
+    await perform(ledger.batcher, "me", "open", OpenAccount(id="a"))
+    yield ledger
+    await ledger.close()
+
+
 async def rehearsed(ledger: Ledger) -> Answer:
     """Ask for a debit of 5 that is not to be done."""
     told: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
@@ -184,48 +196,35 @@ def differing(state: State, fresh: State) -> list[tuple[str, object]]:
 
 
 async def test_nothing_is_forgotten_between_what_is_needed_and_what_is_decided(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
+    forgetful: Ledger,
 ) -> None:
     """A job may stand on what the batch before it brought, and need more that must be read."""
-    monkeypatch.setattr("shieldx.ledger.batcher.Recent", partial(Recent, answers=0, holds=0))
-    ledger = Ledger.open(dsn, "s0")
-    await ledger.migrate()
-    await ledger.start()
-    await perform(ledger.batcher, "me", "open", OpenAccount(id="a"))
-
     for number in range(1, 6):
-        refill = perform(ledger.batcher, "me", f"refill-{number}", REFILL)
+        refill = perform(forgetful.batcher, "me", f"refill-{number}", REFILL)
         undone: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
         both = (Reverse(transfer=f"tx_s0_{2 * number - 1}"), OpenAccount(id=f"new-{number}"))
         job = Job("me", both, (f"both-{number}",), atomic=True, done=undone.set_result)
 
         async def soon(job: Job = job) -> None:
-            ledger.batcher.submit(job)
+            forgetful.batcher.submit(job)
 
         await asyncio.gather(refill, soon())
 
         assert [answer.code for answer in await undone] == [Code.CREATED] * 2
-    await ledger.close()
 
 
 async def test_what_is_rehearsed_beside_a_write_is_not_forgotten_meanwhile(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
+    forgetful: Ledger,
 ) -> None:
-    monkeypatch.setattr("shieldx.ledger.batcher.Recent", partial(Recent, answers=0, holds=0))
-    ledger = Ledger.open(dsn, "s0")
-    await ledger.migrate()
-    await ledger.start()
-    await perform(ledger.batcher, "me", "open", OpenAccount(id="a"))
-    await perform(ledger.batcher, "me", "refill", REFILL)
+    await perform(forgetful.batcher, "me", "refill", REFILL)
     told: list[asyncio.Future[Sequence[Answer]]] = [
         asyncio.get_running_loop().create_future() for _ in range(2)
     ]
 
     reverse = (Reverse(transfer="tx_s0_1"),)
-    ledger.batcher.submit(Job("me", (REFILL,), ("more",), done=told[0].set_result))
-    ledger.batcher.submit(Job("me", reverse, ("dry",), done=told[1].set_result, dry=True))
+    forgetful.batcher.submit(Job("me", (REFILL,), ("more",), done=told[0].set_result))
+    forgetful.batcher.submit(Job("me", reverse, ("dry",), done=told[1].set_result, dry=True))
 
     ((written,), (rehearsed,)) = await asyncio.gather(*told)
     assert (written.code, rehearsed.code) == (Code.CREATED, Code.CREATED)
     assert not written.replayed  # A batch that fails is done in halves, and again.
-    await ledger.close()
